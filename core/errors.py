@@ -1,0 +1,142 @@
+"""Everything that can go wrong, as one tree.
+
+::
+
+    NodeError
+    ├ ConfigurationError              exit status 78, every fault listed at once
+    ├ SpoolError
+    │  └ SpoolFull                    C-STORE status 0xA700
+    ├ DataSetError                    a data set that cannot be taken in
+    │  ├ UnparsableDataSet            C-STORE status 0xC000
+    │  └ SopClassMismatch             C-STORE status 0xA900
+    ├ SeriesRejected                  refused with a reason; never retried
+    │  ├ MissingSlices                a gap, or uneven spacing
+    │  ├ InconsistentGeometry         mixed orientation, tilt, duplicates, two frames of reference
+    │  ├ UnsupportedImage             not an axial CT in HU, unreadable pixels
+    │  └ NotAChest                    no lungs in view
+    ├ ModelError
+    │  ├ ModelIntegrity               manifest and file disagree; the node does not start
+    │  ├ ModelNotLicensed             the configuration does not accept the package's licence
+    │  └ ProviderUnavailable          policy require-gpu and no GPU
+    ├ InferenceError                  retried, then failed
+    │  └ OutOfDeviceMemory
+    ├ ResultEncodingError             the writers refuse to write (mixed patients, lost characters)
+    └ DeliveryError
+       ├ PeerUnreachable              retried with backoff
+       └ PeerRefused(status)          retried with backoff, the status kept
+
+Messages are for the person who has to act on them: what was found and what to do. They never hold patient
+identifiers, because they end up in logs.
+"""
+
+from __future__ import annotations
+
+
+class NodeError(Exception):
+    """Base of every error this product raises on purpose."""
+
+
+class ConfigurationError(NodeError):
+    """The configuration cannot be used.
+
+    Parameters
+    ----------
+    faults
+        One line for every fault found: file, key, what was found and what is wanted.
+    """
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class SpoolError(NodeError):
+    """The spool folder cannot be read or written."""
+
+
+class SpoolFull(SpoolError):
+    """The disk is under its floor or refused a write; the sender keeps its copy and tries again."""
+
+
+class DataSetError(NodeError):
+    """A received data set cannot be taken in."""
+
+
+class UnparsableDataSet(DataSetError):
+    """The identity of the data set (patient, study, series, instance) cannot be read."""
+
+
+class SopClassMismatch(DataSetError):
+    """The data set is of another SOP Class or SOP Instance than the C-STORE command announced."""
+
+
+class SeriesRejected(NodeError):
+    """The series cannot be analysed; the message says why and what would help."""
+
+
+class MissingSlices(SeriesRejected):
+    """Slices are missing or unevenly spaced."""
+
+
+class InconsistentGeometry(SeriesRejected):
+    """The images of the series do not form one regular stack."""
+
+
+class UnsupportedImage(SeriesRejected):
+    """The images are not original axial CT images in Hounsfield units, or their pixels cannot be read."""
+
+
+class NotAChest(SeriesRejected):
+    """No pair of lungs is in view."""
+
+
+class ModelError(NodeError):
+    """A model package cannot be used."""
+
+
+class ModelIntegrity(ModelError):
+    """The manifest is faulty, or the model file is not the one that the manifest describes."""
+
+
+class ModelNotLicensed(ModelError):
+    """The package carries a restricted licence that the configuration does not accept by name."""
+
+
+class ProviderUnavailable(ModelError):
+    """The configured execution policy cannot be met on this machine."""
+
+
+class InferenceError(NodeError):
+    """The model failed on this series."""
+
+
+class OutOfDeviceMemory(InferenceError):
+    """The accelerator's memory did not suffice."""
+
+
+class ResultEncodingError(NodeError):
+    """A result object would be wrong, so it is not written."""
+
+
+class DeliveryError(NodeError):
+    """A result could not be delivered to a peer."""
+
+
+class PeerUnreachable(DeliveryError):
+    """No association with the peer."""
+
+
+class PeerRefused(DeliveryError):
+    """The peer answered C-STORE with a failure status, or did not accept the object's SOP class.
+
+    Parameters
+    ----------
+    message
+        What happened, in the user's words.
+    status
+        DIMSE status (PS3.7 C), or None where the presentation context was refused.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
