@@ -22,15 +22,15 @@ def is_valid_uid(text: str) -> bool:
 
 
 def is_tolerable_uid(text: str) -> bool:
-    """Tell whether text holds only digits and dots in 1–64 characters, so that it can be kept and referenced."""
+    """Tell whether text holds only digits and dots, 1–64 characters: good enough to keep and to reference."""
     return 0 < len(text) <= 64 and re.fullmatch(r"[0-9]+(?:\.[0-9]+)*", text) is not None
 
 
 def derived_uid(*parts: str) -> str:
     """Return the UID that always belongs to these parts.
 
-    ``2.25.`` and the first 128 bits of SHA-256 over the parts (PS3.5 B.2), each length-prefixed so that no two
-    lists of parts read the same.
+    ``2.25.`` and the first 128 bits of SHA-256 over the parts (PS3.5 B.2), each length-prefixed so that no
+    two lists of parts read the same.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -40,5 +40,5 @@ def derived_uid(*parts: str) -> str:
 
 
 def patient_digest(patient_id: str, issuer: str) -> str:
-    """Return the digest by which patients are told apart without keeping their identifiers in keys or logs."""
+    """Return the digest that tells patients apart without their identifiers in keys or logs."""
     return hashlib.sha256(f"{len(issuer)}:{issuer}{patient_id}".encode()).hexdigest()
