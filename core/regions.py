@@ -1,0 +1,33 @@
+"""The exact voxels of each measured region: one definition for measuring, for the SEG and for its readers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.domain import FINDING_LABEL, LUNG_LABEL, LesionMask, LungMask, Region
+
+
+def region_mask_zyx(region: Region, lungs: LungMask, lesions: LesionMask) -> NDArray[np.bool_]:
+    """Return the voxels of a region.
+
+    Parameters
+    ----------
+    region
+        Which one.
+    lungs, lesions
+        Masks on one grid.
+
+    Returns
+    -------
+    ndarray
+        (z, y, x) bool in the order of the masks.
+    """
+    lung_labels = lungs.labels_zyx
+    lesion_labels = lesions.labels_zyx
+    if region.side is None:
+        return (lesion_labels > 0) & (lung_labels > 0)
+    in_lung: NDArray[np.bool_] = lung_labels == LUNG_LABEL[region.side]
+    if region.finding is None:
+        return in_lung
+    return in_lung & (lesion_labels == FINDING_LABEL[region.finding])
