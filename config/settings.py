@@ -1,0 +1,205 @@
+"""The schema of the configuration. Frozen; one instance is passed to whoever needs it.
+
+Every validator's message says what is wanted: the loader shows it to the person who typed the value.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from core.domain import AETitle
+
+IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class AnalyseRule(StrEnum):
+    """Which series of one acquisition are analysed."""
+
+    BEST_PER_ACQUISITION = "best-per-acquisition"
+    EVERY = "every"
+
+
+def _ae_title(text: str) -> AETitle:
+    """Check an AE title by PS3.5 6.2 (VR AE): leading and trailing spaces are not significant."""
+    trimmed = text.strip(" ")
+    if not 1 <= len(trimmed) <= 16:
+        raise ValueError(f"wanted an AE title of 1 to 16 characters, this one has {len(trimmed)}")
+    if "\\" in trimmed:
+        raise ValueError("wanted an AE title without backslash")
+    if not trimmed.isascii() or not trimmed.isprintable():
+        raise ValueError("wanted an AE title of printable ASCII characters only")
+    return AETitle(trimmed)
+
+
+def _network(value: object) -> IPNetwork:
+    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return value
+    try:
+        return ipaddress.ip_network(str(value).strip(), strict=False)
+    except ValueError:
+        raise ValueError(
+            'wanted an IP address ("192.0.2.21") or a network ("192.0.2.0/24"); host names are not looked up'
+        ) from None
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", text):
+        raise ValueError("wanted a name of letters, digits, '-', '_' and '.', at most 64 characters")
+    return text
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9:.\-_%]{1,253}", text.strip()):
+        raise ValueError("wanted a host name or an IP address without port and without spaces")
+    return text.strip()
+
+
+AETitleText = Annotated[AETitle, AfterValidator(_ae_title)]
+NetworkText = Annotated[IPNetwork, BeforeValidator(_network)]
+NameText = Annotated[str, AfterValidator(_name)]
+HostText = Annotated[str, AfterValidator(_host)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class NodeSettings(_Section):
+    """Who this node is."""
+
+    ae_title: AETitleText = AETitle("LESIONNODE")
+    port: Annotated[int, Field(ge=0, le=65535)] = 11112
+    """0 lets the system choose a free port (tests, demo)."""
+    listen: str = "0.0.0.0"
+    data_folder: Path = Path("/var/lib/lesion-node")
+    check_called_ae_title: bool = True
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class PeerSettings(_Section):
+    """A destination of results."""
+
+    name: NameText
+    ae_title: AETitleText
+    host: HostText
+    port: Port
+    calling_ae_title: AETitleText | None = None
+    """AE title that this node uses towards the peer; its own where absent."""
+
+
+class SourceSettings(_Section):
+    """Who may send, which model looks at the series, and where results return."""
+
+    name: NameText
+    ae_titles: Annotated[tuple[AETitleText, ...], Field(min_length=1)]
+    networks: Annotated[tuple[NetworkText, ...], Field(min_length=1)]
+    model: NameText = "densitometry"
+    send_to: Annotated[tuple[NameText, ...], Field(min_length=1)]
+    analyse: AnalyseRule = AnalyseRule.BEST_PER_ACQUISITION
+
+
+class ReceptionSettings(_Section):
+    """Limits and waits of the receiver."""
+
+    quiet_s: Seconds = 3.0
+    """A series is complete after so many seconds without an instance and without an open association."""
+    max_associations: Annotated[int, Field(ge=1, le=1000)] = 32
+    max_associations_per_caller: Annotated[int, Field(ge=1, le=1000)] = 12
+    idle_association_s: Seconds = 60.0
+    """An association on which nothing happens for so long is aborted."""
+    max_pdu_bytes: Annotated[int, Field(ge=16384, le=16 * 1024 * 1024)] = 1024 * 1024
+    disk_floor_mb: Annotated[int, Field(ge=0)] = 2048
+    """Below so much free space C-STORE is answered 0xA700 and nothing is stored."""
+
+
+class ModelSettings(_Section):
+    """How models run."""
+
+    execution: Literal["require-gpu", "prefer-gpu", "cpu"] = "prefer-gpu"
+    accept_licence: tuple[str, ...] = ()
+    """Restricted licences that the site accepts by name, for example "research"."""
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    """CPU threads of the worker; 0 for one per core."""
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    """A series whose analysis breaks so many times is set to failed."""
+    smallest_lesion_ml: Annotated[float, Field(ge=0)] = 0.1
+    """Smaller lesions count in the volumes but are not listed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_licence_is_a_list(cls, data: object) -> object:
+        if isinstance(data, dict) and isinstance(data.get("accept_licence"), str):
+            return {**data, "accept_licence": (data["accept_licence"],)}
+        return data
+
+
+class DeliverySettings(_Section):
+    """How results are sent."""
+
+    first_retry_s: Seconds = 10.0
+    longest_retry_s: Seconds = 3600.0
+    give_up_after_days: Annotated[float, Field(gt=0)] = 7.0
+    timeout_s: Seconds = 30.0
+
+
+class Settings(_Section):
+    """The whole configuration."""
+
+    node: NodeSettings = NodeSettings()
+    peers: tuple[PeerSettings, ...] = ()
+    sources: tuple[SourceSettings, ...] = ()
+    reception: ReceptionSettings = ReceptionSettings()
+    models: ModelSettings = ModelSettings()
+    delivery: DeliverySettings = DeliverySettings()
+
+    def peer(self, name: str) -> PeerSettings | None:
+        """Return the peer of that name."""
+        return next((peer for peer in self.peers if peer.name == name), None)
+
+    def source(self, name: str) -> SourceSettings | None:
+        """Return the source of that name."""
+        return next((source for source in self.sources if source.name == name), None)
+
+    def cross_faults(self) -> list[str]:
+        """Return the faults that no single key shows: double names, unknown peers, callers claimed twice."""
+        faults: list[str] = []
+        for kind, names in (
+            ("peers", [peer.name for peer in self.peers]),
+            ("sources", [source.name for source in self.sources]),
+        ):
+            for name in sorted({name for name in names if names.count(name) > 1}):
+                faults.append(f'{kind}: found the name "{name}" more than once, wanted every name once')
+        known = {peer.name for peer in self.peers}
+        listed = ", ".join(f'"{name}"' for name in sorted(known)) or "none is configured"
+        for at, source in enumerate(self.sources):
+            for name in source.send_to:
+                if name not in known:
+                    faults.append(
+                        f'sources[{at}].send_to: found "{name}", wanted the name of a peer ({listed})'
+                    )
+        return faults + self._overlapping_sources()
+
+    def _overlapping_sources(self) -> list[str]:
+        faults = []
+        for at, second in enumerate(self.sources):
+            for first in self.sources[:at]:
+                shared = sorted(set(first.ae_titles) & set(second.ae_titles))
+                overlap = any(
+                    one.version == other.version and one.overlaps(other)
+                    for one in first.networks
+                    for other in second.networks
+                )
+                if shared and overlap:
+                    faults.append(
+                        f'sources[{at}]: found AE title "{shared[0]}" from an address that source '
+                        f'"{first.name}" admits too, wanted every caller in one source only'
+                    )
+        return faults

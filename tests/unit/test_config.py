@@ -1,0 +1,140 @@
+"""The configuration: what IT staff type in, and what they are told about mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import config
+from config import load_settings
+from config.settings import AnalyseRule
+from core.errors import ConfigurationError
+
+EXAMPLE = Path(config.__file__).with_name("example.toml")
+
+
+def faults_of(tmp_path: Path, text: str, environment: dict[str, str] | None = None) -> list[str]:
+    """Return the faults that loading this text reports."""
+    path = tmp_path / "node.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(path, environment or {})
+    return caught.value.faults
+
+
+def test_the_example_is_valid_as_it_stands() -> None:
+    """The shipped example loads without a fault."""
+    settings = load_settings(EXAMPLE, {})
+    assert settings.node.ae_title == "LESIONNODE"
+    assert settings.sources[0].analyse is AnalyseRule.BEST_PER_ACQUISITION
+    assert settings.sources[0].send_to == ("pacs",)
+
+
+def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
+    """Five mistakes in one file give five lines, each with the file, the key and what is wanted."""
+    faults = faults_of(
+        tmp_path,
+        """
+        [node]
+        ae_title = "AN_AE_TITLE_TOO_LONG"
+        port = 70000
+        colour = "blue"
+        [[peers]]
+        name = "pacs"
+        ae_title = "BACK\\\\SLASH"
+        host = "not a host"
+        port = 104
+        """,
+    )
+    text = "\n".join(faults)
+    assert len(faults) == 5
+    assert all("node.toml" in fault for fault in faults)
+    for key in ("node.ae_title", "node.port", "node.colour", "peers[0].ae_title", "peers[0].host"):
+        assert key in text
+    assert "1 to 16 characters" in text
+    assert "70000" in text
+
+
+def test_a_misspelt_key_is_answered_with_the_right_one(tmp_path: Path) -> None:
+    """A key with a typing error is refused and the probable key is named."""
+    (fault,) = faults_of(tmp_path, '[node]\nae_titel = "X"\n')
+    assert 'did you mean "ae_title"' in fault
+
+
+def test_a_source_that_sends_to_an_unknown_peer_is_a_fault(tmp_path: Path) -> None:
+    """`send_to` has to name a configured peer; the known ones are listed."""
+    (fault,) = faults_of(
+        tmp_path,
+        """
+        peers = [{name = "pacs", ae_title = "PACS", host = "192.0.2.1", port = 104}]
+        sources = [{name = "ct", ae_titles = ["CT"], networks = ["192.0.2.2"], send_to = ["pax"]}]
+        """,
+    )
+    assert '"pax"' in fault
+    assert '"pacs"' in fault
+
+
+def test_a_caller_claimed_by_two_sources_is_a_fault(tmp_path: Path) -> None:
+    """The same AE title from overlapping networks in two sources would be ambiguous."""
+    (fault,) = faults_of(
+        tmp_path,
+        """
+        peers = [{name = "pacs", ae_title = "PACS", host = "192.0.2.1", port = 104}]
+        sources = [
+          {name = "a", ae_titles = ["CT"], networks = ["192.0.2.0/24"], send_to = ["pacs"]},
+          {name = "b", ae_titles = ["CT"], networks = ["192.0.2.7"], send_to = ["pacs"]},
+        ]
+        """,
+    )
+    assert '"CT"' in fault
+
+
+def test_the_environment_overrides_the_file() -> None:
+    """Containers set single values by variables, list items by their number."""
+    settings = load_settings(
+        EXAMPLE,
+        {
+            "LESION_NODE__NODE__PORT": "104",
+            "LESION_NODE__PEERS__0__HOST": "pacs.example",
+            "LESION_NODE__SOURCES__0__AE_TITLES": '["CT7", "CT8"]',
+            "UNRELATED": "1",
+        },
+    )
+    assert settings.node.port == 104
+    assert settings.peers[0].host == "pacs.example"
+    assert settings.sources[0].ae_titles == ("CT7", "CT8")
+
+
+def test_broken_toml_and_missing_files_are_named(tmp_path: Path) -> None:
+    """A syntax error is reported with its line; a missing file with its path."""
+    assert "line 1" in faults_of(tmp_path, "[node\n")[0]
+    with pytest.raises(ConfigurationError, match=r"nothing-here\.toml: cannot be read"):
+        load_settings(tmp_path / "nothing-here.toml", {})
+
+
+def test_one_licence_may_be_written_without_a_list(tmp_path: Path) -> None:
+    """`accept_licence = "research"` means the same as a list of one."""
+    path = tmp_path / "node.toml"
+    path.write_text('[models]\naccept_licence = "research"\n')
+    assert load_settings(path, {}).models.accept_licence == ("research",)
+
+
+@given(title=st.text(max_size=20))
+def test_ae_titles_are_trimmed_and_checked(title: str) -> None:
+    """Whatever is typed as an AE title is either valid by PS3.5 6.2 after trimming, or a named fault."""
+    import json
+
+    variable = {"LESION_NODE__NODE__AE_TITLE": json.dumps(title)}
+    try:
+        accepted = load_settings(None, variable).node.ae_title
+    except ConfigurationError as error:
+        assert "AE title" in error.faults[0] or "node.ae_title" in error.faults[0]
+    else:
+        assert accepted == accepted.strip(" ")
+        assert 1 <= len(accepted) <= 16
+        assert "\\" not in accepted
+        assert accepted.isascii()
+        assert accepted.isprintable()
