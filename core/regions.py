@@ -26,8 +26,10 @@ def region_mask_zyx(region: Region, lungs: LungMask, lesions: LesionMask) -> NDA
     lung_labels = lungs.labels_zyx
     lesion_labels = lesions.labels_zyx
     if region.side is None:
-        return np.logical_and(lesion_labels > 0, lung_labels > 0)
+        anywhere: NDArray[np.bool_] = np.logical_and(lesion_labels > 0, lung_labels > 0)
+        return anywhere
     in_lung: NDArray[np.bool_] = np.equal(lung_labels, LUNG_LABEL[region.side])
     if region.finding is None:
         return in_lung
-    return np.logical_and(in_lung, lesion_labels == FINDING_LABEL[region.finding])
+    found: NDArray[np.bool_] = np.logical_and(in_lung, lesion_labels == FINDING_LABEL[region.finding])
+    return found

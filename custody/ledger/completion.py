@@ -1,0 +1,234 @@
+"""Series that are still open, and their sealing into jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+
+from custody.ledger.engine import new_id
+from custody.ledger.jobs import JobState
+from custody.ledger.tables import acquisition, association, instance, job, series, series_source
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSeries:
+    """A series with analysable instances that no job has yet.
+
+    Parameters
+    ----------
+    series_id
+        Our own id.
+    study_instance_uid, patient_digest
+        To which study it belongs.
+    generation
+        Its last sealed generation, 0 for none.
+    calling_ae_title
+        The caller that sent the newest of the open instances.
+    callers
+        Every caller that sent open instances.
+    count
+        Number of open instances.
+    last_received_at
+        When the newest arrived.
+    """
+
+    series_id: str
+    study_instance_uid: str
+    patient_digest: str
+    generation: int
+    calling_ae_title: str
+    callers: frozenset[str]
+    count: int
+    last_received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAcquisition:
+    """A scan that the ledger knows; the parameters are the columns of its row."""
+
+    id: str
+    frame_of_reference_uid: str
+    acquisition_number: str
+    started_at: float | None
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """The decision about one open series.
+
+    Parameters
+    ----------
+    open_series
+        Which one.
+    acquisition_id
+        The scan that it belongs to.
+    state
+        `JobState.QUEUED` or `JobState.NOT_SELECTED`.
+    reason
+        Why it is not analysed, None where it is.
+    evidence
+        Why it was held to be complete.
+    model
+        Name of the model package that looks at it.
+    """
+
+    open_series: OpenSeries
+    acquisition_id: str
+    state: JobState
+    reason: str | None
+    evidence: str
+    model: str
+
+
+_is_open = (instance.c.generation.is_(None)) & (instance.c.set_aside.is_(None))
+
+
+def open_series(connection: Connection) -> list[OpenSeries]:
+    """Return every series with instances that no generation holds yet."""
+    rows = connection.execute(
+        select(
+            series.c.id,
+            series.c.study_instance_uid,
+            series.c.patient_digest,
+            series.c.generation,
+            association.c.calling_ae_title,
+            func.count().label("instances"),
+            func.max(instance.c.received_at).label("last"),
+        )
+        .join_from(instance, series)
+        .join(association, association.c.id == instance.c.association_id)
+        .where(_is_open)
+        .group_by(series.c.id, association.c.calling_ae_title)
+    ).all()
+    result = []
+    for series_id in dict.fromkeys(row.id for row in rows):
+        mine = [row for row in rows if row.id == series_id]
+        newest = max(mine, key=lambda row: row.last)
+        result.append(
+            OpenSeries(
+                series_id=series_id,
+                study_instance_uid=newest.study_instance_uid,
+                patient_digest=newest.patient_digest,
+                generation=newest.generation,
+                calling_ae_title=newest.calling_ae_title,
+                callers=frozenset(row.calling_ae_title for row in mine),
+                count=sum(row.instances for row in mine),
+                last_received_at=newest.last,
+            )
+        )
+    return result
+
+
+def busy_callers(connection: Connection, alive_since: float) -> frozenset[str]:
+    """Return the calling AE titles with an open association in a process that was alive since then."""
+    rows = connection.execute(
+        select(association.c.calling_ae_title)
+        .where(association.c.closed_at.is_(None), association.c.heartbeat_at >= alive_since)
+        .distinct()
+    )
+    return frozenset(row.calling_ae_title for row in rows)
+
+
+def facts_of(connection: Connection, series_id: str) -> list[Mapping[str, Any]]:
+    """Return the header facts of every analysable instance of a series, all generations."""
+    rows = connection.execute(
+        select(instance.c.facts).where(instance.c.series_id == series_id, instance.c.set_aside.is_(None))
+    )
+    return [row.facts for row in rows if row.facts is not None]
+
+
+def sources_of(connection: Connection, series_id: str) -> list[str]:
+    """Return the names of the sources that sent a series, the first one first."""
+    rows = connection.execute(
+        select(association.c.source)
+        .join_from(instance, association, association.c.id == instance.c.association_id)
+        .where(instance.c.series_id == series_id)
+        .order_by(instance.c.received_at)
+    )
+    also = connection.execute(select(series_source.c.source).where(series_source.c.series_id == series_id))
+    return list(dict.fromkeys([row.source for row in rows] + [row.source for row in also]))
+
+
+def acquisitions_of(
+    connection: Connection, study_instance_uid: str, patient_digest: str
+) -> list[KnownAcquisition]:
+    """Return the scans of one study of one patient."""
+    rows = connection.execute(
+        select(acquisition).where(
+            acquisition.c.study_instance_uid == study_instance_uid,
+            acquisition.c.patient_digest == patient_digest,
+        )
+    )
+    return [
+        KnownAcquisition(
+            row.id, row.frame_of_reference_uid, row.acquisition_number, row.started_at, row.ended_at
+        )
+        for row in rows
+    ]
+
+
+def analysed_series_of(connection: Connection, acquisition_id: str) -> list[str]:
+    """Return the series of a scan that were chosen for analysis already."""
+    rows = connection.execute(
+        select(job.c.series_id)
+        .where(job.c.acquisition_id == acquisition_id, job.c.state != JobState.NOT_SELECTED.value)
+        .distinct()
+    )
+    return [row.series_id for row in rows]
+
+
+def keep_acquisition(
+    connection: Connection, study_instance_uid: str, patient_digest: str, known: KnownAcquisition
+) -> None:
+    """Enter a scan, or widen the one that is there to the new times."""
+    values = {
+        "frame_of_reference_uid": known.frame_of_reference_uid,
+        "acquisition_number": known.acquisition_number,
+        "started_at": known.started_at,
+        "ended_at": known.ended_at,
+    }
+    changed = connection.execute(
+        update(acquisition).where(acquisition.c.id == known.id).values(values)
+    ).rowcount
+    if not changed:
+        connection.execute(
+            acquisition.insert().values(
+                id=known.id,
+                study_instance_uid=study_instance_uid,
+                patient_digest=patient_digest,
+                **values,
+            )
+        )
+
+
+def seal(connection: Connection, sealing: Sealing, now: float) -> str:
+    """Close a generation of a series and enter its job; return the job's id."""
+    one = sealing.open_series
+    generation = one.generation + 1
+    connection.execute(
+        update(instance).where(instance.c.series_id == one.series_id, _is_open).values(generation=generation)
+    )
+    connection.execute(update(series).where(series.c.id == one.series_id).values(generation=generation))
+    job_id = new_id()
+    connection.execute(
+        job.insert().values(
+            id=job_id,
+            series_id=one.series_id,
+            acquisition_id=sealing.acquisition_id,
+            generation=generation,
+            calling_ae_title=one.calling_ae_title,
+            state=sealing.state.value,
+            reason=sealing.reason,
+            evidence=sealing.evidence,
+            model=sealing.model,
+            sealed_at=now,
+            due_at=now,
+            attempt=0,
+            finished_at=now if sealing.state is JobState.NOT_SELECTED else None,
+        )
+    )
+    return job_id

@@ -1,0 +1,55 @@
+"""What a person should know about, one row for each kind and subject, with a count."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import Connection
+from sqlalchemy.dialects.sqlite import insert
+
+from custody.ledger.tables import incident
+
+#: More different subjects than this of one kind are counted together: a port scan must not fill the disk.
+_MOST_SUBJECTS = 500
+
+
+class IncidentKind(StrEnum):
+    """What happened."""
+
+    ASSOCIATION_REFUSED = "association_refused"
+    INSTANCE_REFUSED = "instance_refused"
+    INSTANCE_SET_ASIDE = "instance_set_aside"
+    DISK_UNDER_FLOOR = "disk_under_floor"
+    OWN_RESULT_RETURNED = "own_result_returned"
+    FILES_UNRECORDED = "files_unrecorded"
+    DESTINATION_UNKNOWN = "destination_unknown"
+
+
+def note(connection: Connection, kind: IncidentKind, subject: str, reason: str, now: float) -> None:
+    """Record an incident, or count it where the same is known already.
+
+    Parameters
+    ----------
+    connection
+        A writing transaction.
+    kind, subject
+        What happened, to whom; at most 160 characters of the subject are kept.
+    reason
+        The newest reason, in the user's words; no patient identifiers.
+    now
+        Seconds since 1970 UTC.
+    """
+    kinds = incident.select().where(incident.c.kind == kind.value).with_only_columns(incident.c.subject)
+    known = {row.subject for row in connection.execute(kinds)}
+    key = subject[:160]
+    if key not in known and len(known) >= _MOST_SUBJECTS:
+        key = "(others)"
+    statement = insert(incident).values(
+        kind=kind.value, subject=key, reason=reason, count=1, first_at=now, last_at=now
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[incident.c.kind, incident.c.subject],
+            set_={"count": incident.c.count + 1, "last_at": now, "reason": reason},
+        )
+    )

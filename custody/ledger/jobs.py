@@ -1,0 +1,330 @@
+"""The analysis queue: claims with a lease, every end fenced on owner and attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, and_, or_, select, update
+
+from core.domain import (
+    AETitle,
+    ReceivedInstance,
+    SealedSeries,
+    SeriesInstanceUID,
+    SeriesKey,
+    SOPInstanceUID,
+    StudyInstanceUID,
+)
+from custody.ledger.engine import Ledger, new_id
+from custody.ledger.tables import delivery, instance, job, result_object, series, series_source
+
+
+class JobState(StrEnum):
+    """Where a sealed series stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ANALYSED = "analysed"
+    REFUSED = "refused"
+    NOT_SELECTED = "not_selected"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A job that this owner may work on until its lease ends.
+
+    Parameters
+    ----------
+    id, owner, attempt
+        Identity of the claim; every later call is fenced on it.
+    model
+        Name of the model package.
+    sealed_at
+        When its series was sealed, seconds since 1970 UTC.
+    series
+        What to analyse.
+    """
+
+    id: str
+    owner: str
+    attempt: int
+    model: str
+    sealed_at: float
+    series: SealedSeries
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """A result object that is in the spool already."""
+
+    kind: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """How a job ended.
+
+    Parameters
+    ----------
+    state
+        `ANALYSED`, `REFUSED` or `FAILED`.
+    reason
+        Why it was refused or failed.
+    result
+        What ``result.json`` holds.
+    objects
+        In the order in which peers should get them.
+    """
+
+    state: JobState
+    reason: str | None
+    result: Mapping[str, Any] | None
+    objects: Sequence[StoredResult] = ()
+
+
+def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now: float) -> ClaimedJob | None:
+    """Take the next job that is due, or whose owner let its lease run out.
+
+    A job that already had its last attempt is set to failed instead: a series that kills the worker must
+    not do so for ever.
+    """
+    overdue = and_(job.c.state == JobState.RUNNING.value, job.c.lease_until < now)
+    with ledger.write() as connection:
+        connection.execute(
+            update(job)
+            .where(overdue, job.c.attempt >= max_attempts)
+            .values(
+                state=JobState.FAILED.value,
+                finished_at=now,
+                lease_until=None,
+                reason=f"the analysis broke off {max_attempts} times without an answer",
+            )
+        )
+        waiting = and_(job.c.state == JobState.QUEUED.value, job.c.due_at <= now)
+        first = select(job.c.id).where(or_(waiting, overdue)).order_by(job.c.due_at).limit(1)
+        row = connection.execute(
+            update(job)
+            .where(job.c.id == first.scalar_subquery())
+            .values(
+                state=JobState.RUNNING.value,
+                owner=owner,
+                attempt=job.c.attempt + 1,
+                lease_until=now + lease_s,
+                started_at=now,
+            )
+            .returning(job)
+        ).one_or_none()
+        return _claimed(connection, row) if row is not None else None
+
+
+def renew(ledger: Ledger, claimed: ClaimedJob, *, lease_s: float, now: float) -> bool:
+    """Extend the lease; False where the claim is lost."""
+    with ledger.write() as connection:
+        return (
+            connection.execute(update(job).where(_fence(claimed)).values(lease_until=now + lease_s)).rowcount
+            == 1
+        )
+
+
+def finish(
+    ledger: Ledger, claimed: ClaimedJob, end: JobEnd, peers_of_source: Mapping[str, Sequence[str]], now: float
+) -> bool:
+    """Record the end of a job, its objects and their deliveries in one transaction.
+
+    Parameters
+    ----------
+    ledger, claimed
+        Which job, under which claim.
+    end
+        How it ended.
+    peers_of_source
+        Peer names by source name, from the settings.
+    now
+        Seconds since 1970 UTC.
+
+    Returns
+    -------
+    bool
+        False where the claim was lost meanwhile; nothing is recorded then.
+    """
+    with ledger.write() as connection:
+        done = connection.execute(
+            update(job)
+            .where(_fence(claimed))
+            .values(
+                state=end.state.value,
+                reason=end.reason,
+                result=dict(end.result) if end.result is not None else None,
+                finished_at=now,
+                lease_until=None,
+            )
+        )
+        if done.rowcount != 1:
+            return False
+        for position, stored in enumerate(end.objects):
+            connection.execute(
+                result_object.insert().values(
+                    id=new_id(),
+                    job_id=claimed.id,
+                    position=position,
+                    kind=stored.kind,
+                    sop_class_uid=stored.sop_class_uid,
+                    sop_instance_uid=stored.sop_instance_uid,
+                    path=str(stored.path),
+                    sha256=stored.sha256,
+                    written_at=now,
+                )
+            )
+        series_id = connection.execute(select(job.c.series_id).where(job.c.id == claimed.id)).scalar_one()
+        create_deliveries(connection, series_id, peers_of_source, now)
+        return True
+
+
+def try_again(
+    ledger: Ledger, claimed: ClaimedJob, reason: str, *, due_at: float, max_attempts: int, now: float
+) -> None:
+    """Give a job back after an error that may pass, or set it to failed after its last attempt."""
+    last = claimed.attempt >= max_attempts
+    with ledger.write() as connection:
+        connection.execute(
+            update(job)
+            .where(_fence(claimed))
+            .values(
+                state=(JobState.FAILED if last else JobState.QUEUED).value,
+                reason=reason,
+                due_at=due_at,
+                finished_at=now if last else None,
+                lease_until=None,
+            )
+        )
+
+
+def release_owner(ledger: Ledger, owner: str, now: float) -> int:
+    """Let the leases of a dead owner end at once; return how many there were."""
+    with ledger.write() as connection:
+        return connection.execute(
+            update(job)
+            .where(job.c.state == JobState.RUNNING.value, job.c.owner == owner)
+            .values(lease_until=now - 1)
+        ).rowcount
+
+
+def release_every_owner(ledger: Ledger, now: float) -> int:
+    """Let every lease end at once: at start-up of a node that owns its ledger alone, every owner is dead."""
+    with ledger.write() as connection:
+        return connection.execute(
+            update(job).where(job.c.state == JobState.RUNNING.value).values(lease_until=now - 1)
+        ).rowcount
+
+
+def create_deliveries(
+    connection: Connection, series_id: str, peers_of_source: Mapping[str, Sequence[str]], now: float
+) -> int:
+    """Enter the deliveries that the sources of a series are still owed; return how many are new.
+
+    Every result object of the series goes once to each peer in the union of its sources' destinations.
+    """
+    sources = connection.execute(select(series_source.c.source).where(series_source.c.series_id == series_id))
+    peers = list(dict.fromkeys(peer for row in sources for peer in peers_of_source.get(row.source, ())))
+    objects = connection.execute(
+        select(result_object.c.id, result_object.c.job_id)
+        .join_from(result_object, job)
+        .where(job.c.series_id == series_id)
+        .order_by(job.c.generation, result_object.c.position)
+    ).all()
+    existing = connection.execute(
+        select(delivery.c.result_object_id, delivery.c.peer).where(
+            delivery.c.result_object_id.in_([row.id for row in objects])
+        )
+    )
+    known = {(row.result_object_id, row.peer) for row in existing}
+    missing = [(row, peer) for row in objects for peer in peers if (row.id, peer) not in known]
+    for row, peer in missing:
+        connection.execute(
+            delivery.insert().values(
+                id=new_id(),
+                result_object_id=row.id,
+                job_id=row.job_id,
+                peer=peer,
+                state="due",
+                due_at=now,
+                attempt=0,
+                created_at=now,
+            )
+        )
+    connection.execute(update(series_source).where(series_source.c.series_id == series_id).values(settled=1))
+    return len(missing)
+
+
+def settle_late_sources(ledger: Ledger, peers_of_source: Mapping[str, Sequence[str]], now: float) -> int:
+    """Give results to callers who sent a series after it was analysed; return how many deliveries are new."""
+    late = (
+        select(series_source.c.series_id)
+        .join_from(series_source, job, job.c.series_id == series_source.c.series_id)
+        .where(series_source.c.settled == 0, job.c.state == JobState.ANALYSED.value)
+        .distinct()
+    )
+    with ledger.read() as connection:
+        waiting = [row.series_id for row in connection.execute(late)]
+    if not waiting:
+        return 0
+    with ledger.write() as connection:
+        return sum(create_deliveries(connection, one, peers_of_source, now) for one in waiting)
+
+
+def _fence(claimed: ClaimedJob) -> Any:
+    return and_(
+        job.c.id == claimed.id,
+        job.c.state == JobState.RUNNING.value,
+        job.c.owner == claimed.owner,
+        job.c.attempt == claimed.attempt,
+    )
+
+
+def _claimed(connection: Connection, row: Any) -> ClaimedJob:
+    one = connection.execute(select(series).where(series.c.id == row.series_id)).one()
+    instances = connection.execute(
+        select(instance)
+        .where(
+            instance.c.series_id == row.series_id,
+            instance.c.set_aside.is_(None),
+            instance.c.generation <= row.generation,
+        )
+        .order_by(instance.c.received_at, instance.c.id)
+    )
+    return ClaimedJob(
+        id=row.id,
+        owner=row.owner,
+        attempt=row.attempt,
+        model=row.model,
+        sealed_at=row.sealed_at,
+        series=SealedSeries(
+            key=SeriesKey(
+                StudyInstanceUID(one.study_instance_uid),
+                SeriesInstanceUID(one.series_instance_uid),
+                one.patient_digest,
+            ),
+            generation=row.generation,
+            calling_ae_title=AETitle(row.calling_ae_title),
+            instances=tuple(
+                ReceivedInstance(
+                    path=Path(found.path),
+                    sop_class_uid=found.sop_class_uid,
+                    sop_instance_uid=SOPInstanceUID(found.sop_instance_uid),
+                    transfer_syntax_uid=found.transfer_syntax_uid,
+                    sha256=found.sha256,
+                )
+                for found in instances
+            ),
+            evidence=row.evidence,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Alembic migrations of the ledger; `custody.ledger.engine.Ledger.migrate` runs them."""

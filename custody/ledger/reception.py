@@ -1,0 +1,219 @@
+"""Associations and received instances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.sqlite import insert
+
+from core.domain import SeriesKey
+from custody.ledger.engine import Ledger, new_id
+from custody.ledger.tables import association, instance, result_object, series, series_source
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who opened an association, after admission.
+
+    Parameters
+    ----------
+    association_id
+        Row of the association.
+    source
+        Name of the configured source.
+    calling_ae_title, address
+        As they came in.
+    """
+
+    association_id: str
+    source: str
+    calling_ae_title: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewInstance:
+    """One instance to be recorded; the file is on disk already.
+
+    Parameters
+    ----------
+    id
+        Our own id, the name of its file.
+    sop_class_uid, sop_instance_uid, transfer_syntax_uid, sha256, size_bytes, path
+        What was received and where it is.
+    modality
+        Modality (0008,0060).
+    move_originator_ae_title, move_originator_message_id
+        Of the C-STORE command where it answers a C-MOVE, PS3.7 9.1.1.1.
+    set_aside
+        Why it takes no part in the analysis, or None.
+    facts
+        `core.ct_header.CtFacts.as_json` for an image that does.
+    """
+
+    id: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    sha256: str
+    size_bytes: int
+    path: Path
+    modality: str
+    move_originator_ae_title: str | None
+    move_originator_message_id: int | None
+    set_aside: str | None
+    facts: Mapping[str, Any] | None
+
+
+def open_association(ledger: Ledger, caller: Caller, process: str, now: float) -> None:
+    """Record that an admitted caller opened an association."""
+    with ledger.write() as connection:
+        connection.execute(
+            association.insert().values(
+                id=caller.association_id,
+                process=process,
+                calling_ae_title=caller.calling_ae_title,
+                source=caller.source,
+                address=caller.address,
+                opened_at=now,
+                heartbeat_at=now,
+            )
+        )
+
+
+def close_association(ledger: Ledger, association_id: str, ended: str, now: float) -> None:
+    """Record that an association ended: ``released``, ``aborted`` or ``lost``."""
+    with ledger.write() as connection:
+        connection.execute(
+            association.update()
+            .where(association.c.id == association_id, association.c.closed_at.is_(None))
+            .values(closed_at=now, ended=ended)
+        )
+
+
+def heartbeat_associations(ledger: Ledger, process: str, now: float) -> None:
+    """Say that this process, and so every association it holds open, is alive."""
+    with ledger.write() as connection:
+        connection.execute(
+            association.update()
+            .where(association.c.process == process, association.c.closed_at.is_(None))
+            .values(heartbeat_at=now)
+        )
+
+
+def close_dead_associations(ledger: Ledger, alive_since: float, now: float) -> int:
+    """Close associations whose process gave no sign since then; return how many."""
+    with ledger.write() as connection:
+        return connection.execute(
+            association.update()
+            .where(association.c.closed_at.is_(None), association.c.heartbeat_at < alive_since)
+            .values(closed_at=now, ended="lost")
+        ).rowcount
+
+
+def series_id_of(ledger: Ledger, key: SeriesKey, modality: str, now: float) -> str:
+    """Return our id of a series, entering it where it is new."""
+    with ledger.write() as connection:
+        statement = insert(series).values(
+            id=new_id(),
+            study_instance_uid=key.study_instance_uid,
+            series_instance_uid=key.series_instance_uid,
+            patient_digest=key.patient_digest,
+            modality=modality[:16],
+            first_received_at=now,
+            last_received_at=now,
+            generation=0,
+        )
+        connection.execute(statement.on_conflict_do_nothing())
+        found = connection.execute(
+            select(series.c.id).where(
+                series.c.study_instance_uid == key.study_instance_uid,
+                series.c.series_instance_uid == key.series_instance_uid,
+                series.c.patient_digest == key.patient_digest,
+            )
+        )
+        return str(found.scalar_one())
+
+
+def known_digests(ledger: Ledger, series_id: str, sop_instance_uid: str) -> frozenset[str]:
+    """Return the content digests already recorded under a SOP Instance UID of a series."""
+    with ledger.read() as connection:
+        return _known_digests(connection, series_id, sop_instance_uid)
+
+
+def record_instance(ledger: Ledger, series_id: str, caller: Caller, new: NewInstance, now: float) -> bool:
+    """Enter a received instance.
+
+    Returns
+    -------
+    bool
+        False where the same content under the same SOP Instance UID was there already, so that the new file
+        is superfluous; the caller's claim on the results is recorded all the same.
+    """
+    with ledger.write() as connection:
+        _record_source(connection, series_id, caller)
+        if new.sha256 in _known_digests(connection, series_id, new.sop_instance_uid):
+            return False
+        connection.execute(
+            instance.insert().values(
+                id=new.id,
+                series_id=series_id,
+                association_id=caller.association_id,
+                sop_class_uid=new.sop_class_uid,
+                sop_instance_uid=new.sop_instance_uid,
+                transfer_syntax_uid=new.transfer_syntax_uid,
+                sha256=new.sha256,
+                size_bytes=new.size_bytes,
+                path=str(new.path),
+                received_at=now,
+                move_originator_ae_title=new.move_originator_ae_title,
+                move_originator_message_id=new.move_originator_message_id,
+                set_aside=new.set_aside,
+                facts=dict(new.facts) if new.facts is not None else None,
+            )
+        )
+        connection.execute(series.update().where(series.c.id == series_id).values(last_received_at=now))
+        return True
+
+
+def record_source(ledger: Ledger, series_id: str, caller: Caller) -> None:
+    """Record that this caller sent (an identical copy of) the series too, so that it gets results as well."""
+    with ledger.write() as connection:
+        _record_source(connection, series_id, caller)
+
+
+def is_own_result(ledger: Ledger, sop_instance_uid: str) -> bool:
+    """Tell whether a SOP Instance UID is one of our own results."""
+    with ledger.read() as connection:
+        found = select(result_object.c.id).where(result_object.c.sop_instance_uid == sop_instance_uid)
+        return connection.execute(found).first() is not None
+
+
+def recorded_paths(ledger: Ledger) -> Iterator[Path]:
+    """Yield the file of every recorded instance."""
+    with ledger.read() as connection:
+        for row in connection.execute(select(instance.c.path)):
+            yield Path(row.path)
+
+
+def _known_digests(connection: Connection, series_id: str, sop_instance_uid: str) -> frozenset[str]:
+    rows = connection.execute(
+        select(instance.c.sha256).where(
+            instance.c.series_id == series_id, instance.c.sop_instance_uid == sop_instance_uid
+        )
+    )
+    return frozenset(row.sha256 for row in rows)
+
+
+def _record_source(connection: Connection, series_id: str, caller: Caller) -> None:
+    connection.execute(
+        insert(series_source)
+        .values(
+            series_id=series_id, source=caller.source, calling_ae_title=caller.calling_ae_title, settled=0
+        )
+        .on_conflict_do_nothing()
+    )

@@ -1,0 +1,199 @@
+"""The schema of the ledger. Times are seconds since 1970 UTC; ids are our own, never UIDs from outside."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _id() -> Column[str]:
+    return Column("id", String(32), primary_key=True)
+
+
+def _reference(name: str, target: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, String(32), ForeignKey(target), nullable=nullable, index=True)
+
+
+#: Associations, open and past. An open one with an old heartbeat belongs to a dead process.
+association = Table(
+    "association",
+    metadata,
+    _id(),
+    Column("process", String(64), nullable=False),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("source", String(64), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("opened_at", Float, nullable=False),
+    Column("heartbeat_at", Float, nullable=False),
+    Column("closed_at", Float),
+    Column("ended", String(16)),
+    Index("ix_association_open", "closed_at", "calling_ae_title"),
+)
+
+#: One scan, from which several series may have been reconstructed.
+acquisition = Table(
+    "acquisition",
+    metadata,
+    _id(),
+    Column("study_instance_uid", String(64), nullable=False),
+    Column("patient_digest", String(64), nullable=False),
+    Column("frame_of_reference_uid", String(64), nullable=False),
+    Column("acquisition_number", String(16), nullable=False),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    Index("ix_acquisition_study", "study_instance_uid", "patient_digest"),
+)
+
+series = Table(
+    "series",
+    metadata,
+    _id(),
+    Column("study_instance_uid", String(64), nullable=False),
+    Column("series_instance_uid", String(64), nullable=False),
+    Column("patient_digest", String(64), nullable=False),
+    Column("modality", String(16), nullable=False),
+    Column("first_received_at", Float, nullable=False),
+    Column("last_received_at", Float, nullable=False),
+    Column("generation", Integer, nullable=False),
+    UniqueConstraint("study_instance_uid", "series_instance_uid", "patient_digest"),
+)
+
+#: Which callers sent a series; results go to the union of their destinations.
+series_source = Table(
+    "series_source",
+    metadata,
+    Column("series_id", String(32), ForeignKey("series.id"), primary_key=True),
+    Column("source", String(64), primary_key=True),
+    Column("calling_ae_title", String(16), primary_key=True),
+    #: 1 once the deliveries to this source's peers exist.
+    Column("settled", Integer, nullable=False),
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    _id(),
+    _reference("series_id", "series.id"),
+    _reference("association_id", "association.id"),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("sop_instance_uid", String(64), nullable=False),
+    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("move_originator_ae_title", String(16)),
+    Column("move_originator_message_id", Integer),
+    #: Why it takes no part in the analysis; NULL for an image that does.
+    Column("set_aside", Text),
+    #: Generation in which its series was sealed with it; NULL until then.
+    Column("generation", Integer),
+    #: What selection needs to know of the header (`core.ct_header.CtFacts`).
+    Column("facts", JSON),
+    Index("ix_instance_sop", "series_id", "sop_instance_uid"),
+    Index("ix_instance_open", "generation", "series_id"),
+)
+
+#: One generation of one series on its way through the node; also the analysis queue.
+job = Table(
+    "job",
+    metadata,
+    _id(),
+    _reference("series_id", "series.id"),
+    _reference("acquisition_id", "acquisition.id"),
+    Column("generation", Integer, nullable=False),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text),
+    Column("evidence", Text, nullable=False),
+    Column("model", String(64), nullable=False),
+    Column("sealed_at", Float, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("owner", String(64)),
+    Column("attempt", Integer, nullable=False),
+    Column("lease_until", Float),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    #: The measurements and timings, as in `result.json`.
+    Column("result", JSON),
+    UniqueConstraint("series_id", "generation"),
+    Index("ix_job_queue", "state", "due_at"),
+)
+
+result_object = Table(
+    "result_object",
+    metadata,
+    _id(),
+    _reference("job_id", "job.id"),
+    Column("position", Integer, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("sop_instance_uid", String(64), nullable=False, index=True),
+    Column("path", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("written_at", Float, nullable=False),
+)
+
+#: One object to one peer; also the delivery queue.
+delivery = Table(
+    "delivery",
+    metadata,
+    _id(),
+    _reference("result_object_id", "result_object.id"),
+    _reference("job_id", "job.id"),
+    Column("peer", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text),
+    Column("status", Integer),
+    Column("due_at", Float, nullable=False),
+    Column("owner", String(64)),
+    Column("attempt", Integer, nullable=False),
+    Column("lease_until", Float),
+    Column("created_at", Float, nullable=False),
+    Column("delivered_at", Float),
+    UniqueConstraint("result_object_id", "peer"),
+    Index("ix_delivery_queue", "state", "peer", "due_at"),
+)
+
+#: Whatever a person should know: refused callers, data sets set aside, a full disk. Repeats are counted.
+incident = Table(
+    "incident",
+    metadata,
+    Column("kind", String(32), primary_key=True),
+    Column("subject", String(160), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("first_at", Float, nullable=False),
+    Column("last_at", Float, nullable=False),
+)
+
+#: The node's own processes, for `status`.
+service = Table(
+    "service",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("process", String(64), nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("heartbeat_at", Float, nullable=False),
+    Column("detail", JSON, nullable=False),
+)
