@@ -2,6 +2,7 @@
 
 from config.loader import load_settings
 from config.settings import (
+    DEFAULT_MODEL,
     AnalyseRule,
     DeliverySettings,
     ModelSettings,
@@ -13,6 +14,7 @@ from config.settings import (
 )
 
 __all__ = [
+    "DEFAULT_MODEL",
     "AnalyseRule",
     "DeliverySettings",
     "ModelSettings",

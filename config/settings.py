@@ -15,6 +15,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from core.domain import AETitle
 
+#: The package that runs without any licence to accept.
+DEFAULT_MODEL = "densitometry"
+
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -101,7 +104,7 @@ class SourceSettings(_Section):
     name: NameText
     ae_titles: Annotated[tuple[AETitleText, ...], Field(min_length=1)]
     networks: Annotated[tuple[NetworkText, ...], Field(min_length=1)]
-    model: NameText = "densitometry"
+    model: NameText = DEFAULT_MODEL
     send_to: Annotated[tuple[NameText, ...], Field(min_length=1)]
     analyse: AnalyseRule = AnalyseRule.BEST_PER_ACQUISITION
 

@@ -1,0 +1,1 @@
+"""Everything that speaks to other DICOM nodes: receiving, completion, delivery, echo."""

@@ -1,0 +1,172 @@
+"""When a series is complete, on what evidence, and which series of a scan becomes a job.
+
+First rule: N quiet seconds since the last instance, and no open association of a caller that sent any of it.
+Every decision of that kind is made in this module.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from config import DEFAULT_MODEL, AnalyseRule, Settings, SourceSettings
+from core.ct_facts import CtFacts
+from core.log import get_logger
+from custody.doorbell import ring
+from custody.ledger import Ledger, completion, jobs, new_id, reception
+from custody.ledger.completion import KnownAcquisition, OpenSeries, Sealing
+from custody.ledger.jobs import JobState
+from scp.acquisitions import acquisition_of, match
+from scp.receiver import HEARTBEAT_S
+from scp.selection import Candidate, choose
+
+#: Name under which the worker listens for the doorbell.
+WORKER_BELL = "worker"
+#: An association whose process gave no sign for so long is held to be dead.
+_DEAD_AFTER_S = 6 * HEARTBEAT_S
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A series that is complete, and what is known of it."""
+
+    open_series: OpenSeries
+    facts: tuple[CtFacts, ...]
+    acquisition: KnownAcquisition
+    source: SourceSettings | None
+    every: bool
+    evidence: str
+
+
+class Completion:
+    """Looks at the ledger and seals what is complete.
+
+    Parameters
+    ----------
+    settings
+        Quiet time, and the rule of each source.
+    ledger
+        The ledger.
+    now
+        Clock, seconds since 1970 UTC.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger, now: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._now = now
+
+    def step(self) -> int:
+        """Seal whatever is complete now; return how many series were sealed."""
+        now = self._now()
+        with self._ledger.read() as connection:
+            waiting = completion.open_series(connection)
+        settled = jobs.settle_late_sources(self._ledger, peers_of_source(self._settings), now)
+        if settled:
+            get_logger().info("deliveries_added_for_second_sender", deliveries=settled)
+        quiet_s = self._settings.reception.quiet_s
+        if not any(now - one.last_received_at >= quiet_s for one in waiting):
+            return 0
+        reception.close_dead_associations(self._ledger, now - _DEAD_AFTER_S, now)
+        with self._ledger.write() as connection:
+            sealed = self._seal_complete(connection, now)
+        for sealing in sealed:
+            get_logger().info(
+                "series_sealed",
+                series=sealing.open_series.series_id,
+                generation=sealing.open_series.generation + 1,
+                images=sealing.open_series.count,
+                evidence=sealing.evidence,
+                state=sealing.state.value,
+                reason=sealing.reason,
+            )
+        if any(sealing.state is JobState.QUEUED for sealing in sealed):
+            ring(self._settings.node.data_folder, WORKER_BELL)
+        return len(sealed)
+
+    def next_look_s(self) -> float:
+        """Return in how many seconds something may become complete by quiet alone."""
+        with self._ledger.read() as connection:
+            waiting = completion.open_series(connection)
+        quiet_s = self._settings.reception.quiet_s
+        if not waiting:
+            return 1.0
+        soonest = min(one.last_received_at for one in waiting) + quiet_s - self._now()
+        return min(max(soonest, 0.05), 1.0)
+
+    def _seal_complete(self, connection: Connection, now: float) -> list[Sealing]:
+        """Decide and seal inside one transaction, so that no instance slips in between."""
+        busy = completion.busy_callers(connection, now - _DEAD_AFTER_S)
+        waiting = completion.open_series(connection)
+        quiet_s = self._settings.reception.quiet_s
+        complete = [
+            one for one in waiting if now - one.last_received_at >= quiet_s and not one.callers & busy
+        ]
+        ready = [self._ready(connection, one, now) for one in complete]
+        scans_open = {
+            self._ready(connection, one, now).acquisition.id for one in waiting if one not in complete
+        }
+        sealed: list[Sealing] = []
+        for scan in dict.fromkeys(one.acquisition.id for one in ready):
+            members = [one for one in ready if one.acquisition.id == scan]
+            if scan in scans_open and not all(one.every for one in members):
+                continue  # another reconstruction of this scan is still coming in
+            sealed += self._decide(connection, members)
+        for sealing in sealed:
+            completion.seal(connection, sealing, now)
+        return sealed
+
+    def _ready(self, connection: Connection, one: OpenSeries, now: float) -> _Ready:
+        facts = tuple(CtFacts.from_json(fact) for fact in completion.facts_of(connection, one.series_id))
+        known = completion.acquisitions_of(connection, one.study_instance_uid, one.patient_digest)
+        scan = match(acquisition_of(facts, new_id()), known)
+        completion.keep_acquisition(connection, one.study_instance_uid, one.patient_digest, scan)
+        sources = [self._settings.source(name) for name in completion.sources_of(connection, one.series_id)]
+        configured = [source for source in sources if source is not None]
+        callers = " and ".join(sorted(one.callers))
+        return _Ready(
+            open_series=one,
+            facts=facts,
+            acquisition=scan,
+            source=next(iter(configured), None),
+            every=any(source.analyse is AnalyseRule.EVERY for source in configured),
+            evidence=(
+                f"{one.count} images; {now - one.last_received_at:.1f} s without another one; "
+                f"no open association of {callers}"
+            ),
+        )
+
+    def _decide(self, connection: Connection, members: list[_Ready]) -> list[Sealing]:
+        """Choose among the complete series of one scan, and those of it that were analysed before."""
+        earlier = completion.analysed_series_of(connection, members[0].acquisition.id)
+        candidates = [Candidate(one.open_series.series_id, one.facts) for one in members]
+        here = {candidate.series_id for candidate in candidates}
+        for series_id in earlier:
+            if series_id not in here:
+                facts = completion.facts_of(connection, series_id)
+                candidates.append(Candidate(series_id, tuple(CtFacts.from_json(fact) for fact in facts)))
+        best, losers = choose(candidates)
+        sealed = []
+        for one in members:
+            series_id = one.open_series.series_id
+            # A series that was analysed before is analysed again when more of it comes.
+            wanted = one.every or series_id == best.series_id or series_id in earlier
+            sealed.append(
+                Sealing(
+                    open_series=one.open_series,
+                    acquisition_id=one.acquisition.id,
+                    state=JobState.QUEUED if wanted else JobState.NOT_SELECTED,
+                    reason=None if wanted else losers[series_id],
+                    evidence=one.evidence,
+                    model=one.source.model if one.source is not None else DEFAULT_MODEL,
+                )
+            )
+        return sealed
+
+
+def peers_of_source(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Return the names of the peers that each source's results go to."""
+    return {source.name: tuple(source.send_to) for source in settings.sources}

@@ -1,0 +1,194 @@
+"""Results out: C-STORE SCU, one lane for each peer, retried with backoff; the ledger holds every state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, _config
+
+from config import PeerSettings, Settings
+from core.errors import PeerRefused, PeerUnreachable
+from core.log import get_logger
+from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from custody.ledger import Ledger, deliveries
+from custody.ledger.deliveries import Attempted, DeliveryState, DueDelivery
+from scp.status import Verdict, verdict_of
+
+#: Name under which the lane of a peer listens for the doorbell.
+COURIER_BELL = "courier"
+#: A lane whose process died is taken over after so long.
+LEASE_S = 600.0
+
+
+class Courier:
+    """Sends what is due to one peer.
+
+    Parameters
+    ----------
+    settings
+        The node's; retry times and own AE title.
+    peer
+        The destination.
+    ledger
+        The ledger.
+    owner
+        Identity of this process in claims.
+    now
+        Clock, seconds since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        peer: PeerSettings,
+        ledger: Ledger,
+        owner: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._peer = peer
+        self._ledger = ledger
+        self._owner = owner
+        self._now = now
+        # The stored bytes are sent as they are, not decoded and encoded again; the switch is global.
+        _config.STORE_SEND_CHUNKED_DATASET = True
+
+    def step(self) -> int:
+        """Send the objects of one job that are due; return how many were attempted."""
+        due = deliveries.claim_for_peer(
+            self._ledger, self._peer.name, self._owner, lease_s=LEASE_S, now=self._now()
+        )
+        if not due:
+            return 0
+        outcomes = self._send(due)
+        deliveries.record(self._ledger, outcomes, self._now())
+        for outcome in outcomes:
+            log = get_logger(peer=self._peer.name, object=outcome.due.sop_instance_uid)
+            if outcome.state is DeliveryState.DELIVERED:
+                log.info("result_delivered", attempt=outcome.due.attempt)
+            else:
+                log.warning("result_not_delivered", attempt=outcome.due.attempt, reason=outcome.reason)
+        return len(due)
+
+    def _send(self, due: Sequence[DueDelivery]) -> list[Attempted]:
+        outcomes: list[Attempted] = []
+        try:
+            with open_association(self._settings, self._peer, _contexts(due)) as association:
+                for one in due:
+                    outcomes.append(self._send_one(association, one))
+        except PeerUnreachable as error:
+            left = due[len(outcomes) :]
+            outcomes += [self._failure(one, str(error), None) for one in left]
+        return outcomes
+
+    def _send_one(self, association: Any, due: DueDelivery) -> Attempted:
+        try:
+            status = _store(association, self._peer, due)
+        except PeerRefused as error:
+            return self._failure(due, str(error), error.status)
+        return Attempted(due, DeliveryState.DELIVERED, None, status, self._now())
+
+    def _failure(self, due: DueDelivery, reason: str, status: int | None) -> Attempted:
+        """Plan the next attempt: the wait doubles each time, up to the longest, for as many days as set."""
+        rules = self._settings.delivery
+        wait_s = min(rules.first_retry_s * 2.0 ** min(due.attempt - 1, 30), rules.longest_retry_s)
+        too_old = self._now() - due.created_at > rules.give_up_after_days * 86400
+        state = DeliveryState.FAILED if too_old else DeliveryState.DUE
+        return Attempted(due, state, reason, status, self._now() + wait_s)
+
+
+@contextmanager
+def open_association(
+    settings: Settings, peer: PeerSettings, contexts: Sequence[tuple[str, str]]
+) -> Iterator[Any]:
+    """Open an association with a peer and release it at the end.
+
+    Parameters
+    ----------
+    settings, peer
+        Own AE title and time limits; where to call.
+    contexts
+        Abstract syntax and transfer syntax of each presentation context.
+
+    Raises
+    ------
+    PeerUnreachable
+        No connection, or the peer rejected the association; the message says which and what to look at.
+    """
+    calling = peer.calling_ae_title or settings.node.ae_title
+    entity = AE(ae_title=calling)
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    entity.maximum_pdu_size = settings.reception.max_pdu_bytes
+    entity.connection_timeout = settings.delivery.timeout_s
+    entity.acse_timeout = settings.delivery.timeout_s
+    entity.dimse_timeout = max(settings.delivery.timeout_s, 120.0)  # a PACS may take long over a large SEG
+    entity.network_timeout = max(settings.delivery.timeout_s, 120.0)
+    for abstract, transfer in contexts:
+        entity.add_requested_context(abstract, transfer)
+    association = entity.associate(peer.host, peer.port, ae_title=peer.ae_title)
+    if not association.is_established:
+        raise PeerUnreachable(_why_not(association, peer, calling))
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def _why_not(association: Any, peer: PeerSettings, calling: str) -> str:
+    where = f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"
+    if association.is_rejected:
+        primitive = association.acceptor.primitive
+        reason = {
+            (1, 3): f'it does not know our AE title: admit "{calling}" there',
+            (1, 7): f'it is not called "{peer.ae_title}": correct the peer\'s ae_title',
+            (3, 1): "it is busy",
+            (3, 2): "it has too many associations open",
+        }.get((primitive.result_source, primitive.diagnostic), "it gave no reason")
+        return f"{where} rejected the association: {reason}"
+    if association.is_aborted:
+        return f"{where} does not answer: nothing listens there, or a firewall is between"
+    return f"{where} accepted none of the proposed kinds of object"
+
+
+def _contexts(due: Sequence[DueDelivery]) -> list[tuple[str, str]]:
+    classes = dict.fromkeys(one.sop_class_uid for one in due)
+    return [
+        (sop_class, transfer)
+        for sop_class in classes
+        for transfer in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+    ]
+
+
+def _store(association: Any, peer: PeerSettings, due: DueDelivery) -> int:
+    """Send one object; return its status if the peer has it now, raise otherwise."""
+    if not association.is_established:
+        raise PeerUnreachable(f"{peer.name} ended the association in the middle of the transfer")
+    accepted = {
+        str(context.transfer_syntax[0])
+        for context in association.accepted_contexts
+        if context.abstract_syntax == due.sop_class_uid
+    }
+    if not accepted:
+        raise PeerRefused(f"{peer.name} does not accept objects of SOP Class {due.sop_class_uid}")
+    as_stored = str(ExplicitVRLittleEndian) in accepted
+    answer = association.send_c_store(due.path if as_stored else _converted(due.path))
+    if "Status" not in answer:
+        raise PeerUnreachable(f"{peer.name} gave no answer to C-STORE")
+    status = int(answer.Status)
+    if verdict_of(status) is not Verdict.DELIVERED:
+        comment = str(answer.get("ErrorComment", "")).strip()
+        raise PeerRefused(f"{peer.name} answered 0x{status:04X}{f' ({comment})' if comment else ''}", status)
+    return status
+
+
+def _converted(path: Path) -> Any:
+    """Read the object for a peer that takes implicit VR only; pynetdicom encodes it for the context."""
+    return dcmread(path)

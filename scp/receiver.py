@@ -1,0 +1,271 @@
+"""The listener: associations in, C-ECHO answered, C-STORE handed to `scp.reception`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pynetdicom import AE, _config, evt
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from config import Settings, SourceSettings
+from core.errors import NodeError
+from core.log import get_logger
+from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from custody.doorbell import ring
+from custody.ledger import Ledger, incidents, new_id, reception
+from custody.ledger.incidents import IncidentKind
+from custody.ledger.reception import Caller
+from scp import status
+from scp.admission import LOCAL_LIMIT_EXCEEDED, Refused, admit
+from scp.reception import Reception, StoreRequest
+
+#: Name under which completion listens for the doorbell.
+COMPLETION_BELL = "completion"
+#: How often this process says that its associations are alive.
+HEARTBEAT_S = 5.0
+
+#: A context may propose several transfer syntaxes and we accept one. Uncompressed data cost the least to
+#: analyse; everything else is taken in the order in which the sender prefers it.
+_PREFERRED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+_AVOIDED = (ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+
+
+class Receiver:
+    """The SCP of the node.
+
+    Parameters
+    ----------
+    settings
+        AE title, port, sources, limits.
+    ledger
+        Where associations and refusals are recorded.
+    taking
+        Where data sets go.
+    process
+        Identity of this process in the ledger.
+    now
+        Clock, seconds since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        taking: Reception,
+        process: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._taking = taking
+        self._process = process
+        self._now = now
+        self._callers: dict[Any, Caller] = {}
+        self._lock = threading.Lock()
+        self._server: Any = None
+        self._stopped = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="receiver-heart", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port that is really bound."""
+        return int(self._server.socket.getsockname()[1])
+
+    @property
+    def alive(self) -> bool:
+        """Whether associations are being accepted and recorded."""
+        return self._server is not None and self._heart.is_alive()
+
+    def start(self) -> None:
+        """Bind the port and accept associations in threads of their own.
+
+        Raises
+        ------
+        OSError
+            The port cannot be bound.
+        """
+        # The one switch of pynetdicom for "every storage class, private ones too"; it is global, and this
+        # process has no other SCP.
+        _config.UNRESTRICTED_STORAGE_SERVICE = True
+        limits = self._settings.reception
+        entity = AE(ae_title=self._settings.node.ae_title)
+        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        entity.maximum_pdu_size = limits.max_pdu_bytes
+        entity.maximum_associations = limits.max_associations + 8  # ours is checked first, with a log line
+        entity.acse_timeout = 30
+        entity.dimse_timeout = limits.idle_association_s
+        entity.network_timeout = limits.idle_association_s
+        entity.add_supported_context(Verification)
+        self._server = entity.start_server(
+            (self._settings.node.listen, self._settings.node.port),
+            block=False,
+            evt_handlers=[
+                (evt.EVT_REQUESTED, self._on_requested),
+                (evt.EVT_C_ECHO, self._on_echo),
+                (evt.EVT_C_STORE, self._on_store),
+                (evt.EVT_RELEASED, self._on_closed, ["released"]),
+                (evt.EVT_ABORTED, self._on_closed, ["aborted"]),
+                (evt.EVT_CONN_CLOSE, self._on_closed, ["lost"]),
+            ],
+        )
+        self._heart.start()
+        get_logger().info("listening", ae_title=self._settings.node.ae_title, port=self.port)
+
+    def stop(self, patience_s: float = 10.0) -> None:
+        """Accept no more associations, let the open ones end for a while, then abort them."""
+        self._stopped.set()
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        server.shutdown()  # closes the listening socket; open associations go on
+        deadline = time.monotonic() + patience_s
+        while self._callers and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for association in list(self._callers):
+            association.abort()
+        while self._callers and time.monotonic() < deadline + 2:
+            time.sleep(0.05)
+
+    def _on_requested(self, event: Any) -> None:
+        """Admit or reject. Whatever goes wrong here must end in a rejection: pynetdicom would go on."""
+        association = event.assoc
+        try:
+            decision = self._decide(association)
+        except Exception:  # noqa: BLE001 - pynetdicom swallows it and would accept the caller
+            get_logger().error("admission_failed", exc_info=True)
+            decision = LOCAL_LIMIT_EXCEEDED
+        if isinstance(decision, tuple):
+            association.acse.send_reject(*decision)
+            evt.trigger(association, evt.EVT_REJECTED, {})
+            association.kill()
+
+    def _decide(self, association: Any) -> tuple[int, int, int] | None:
+        """Return the rejection, or None where the caller was admitted and recorded."""
+        request = association.requestor.primitive
+        calling = str(request.calling_ae_title).strip()
+        called = str(request.called_ae_title).strip()
+        address = str(association.requestor.address)
+        decision = admit(self._settings, calling, called, address)
+        if isinstance(decision, Refused):
+            self._refuse(calling, address, decision)
+            return decision.rejection
+        limit = self._limit_reached(calling)
+        if limit is not None:
+            get_logger().warning("association_over_limit", calling_ae_title=calling, reason=limit)
+            self._note(f"{calling}@{address}", limit)
+            return LOCAL_LIMIT_EXCEEDED
+        self._open(association, decision, calling, address)
+        _prefer_transfer_syntaxes(request.presentation_context_definition_list)
+        return None
+
+    def _refuse(self, calling: str, address: str, refused: Refused) -> None:
+        get_logger().warning(
+            IncidentKind.ASSOCIATION_REFUSED.value,
+            calling_ae_title=calling,
+            address=address,
+            reason=refused.reason,
+            to_admit=refused.to_admit,
+        )
+        self._note(f"{calling}@{address}", f"{refused.reason}. To admit it: {refused.to_admit}")
+
+    def _limit_reached(self, calling: str) -> str | None:
+        limits = self._settings.reception
+        with self._lock:
+            everyone = len(self._callers)
+            of_caller = sum(caller.calling_ae_title == calling for caller in self._callers.values())
+        if everyone >= limits.max_associations:
+            return f"{everyone} associations are open, the limit is reception.max_associations"
+        if of_caller >= limits.max_associations_per_caller:
+            return (
+                f"{of_caller} associations of it are open, the limit is reception.max_associations_per_caller"
+            )
+        return None
+
+    def _open(self, association: Any, source: SourceSettings, calling: str, address: str) -> None:
+        caller = Caller(new_id(), source.name, calling, address)
+        reception.open_association(self._ledger, caller, self._process, self._now())
+        with self._lock:
+            self._callers[association] = caller
+
+    def _on_echo(self, event: Any) -> int:
+        with self._lock:
+            admitted = event.assoc in self._callers
+        return status.SUCCESS if admitted else status.REFUSED_NOT_AUTHORIZED
+
+    def _on_store(self, event: Any) -> Dataset:
+        with self._lock:
+            caller = self._callers.get(event.assoc)
+        if caller is None:
+            return status.response(status.REFUSED_NOT_AUTHORIZED, "no association was admitted")
+        log = get_logger(calling_ae_title=caller.calling_ae_title, address=caller.address)
+        try:
+            self._taking.take(_store_request(event), caller)
+        except NodeError as error:
+            code = status.status_of(error)
+            log.warning("instance_refused", status=f"0x{code:04X}", reason=str(error))
+            return status.response(code, str(error))
+        except Exception as error:
+            log.error("instance_failed", exc_info=True)
+            return status.response(status.OUT_OF_RESOURCES, f"internal error: {type(error).__name__}")
+        return status.response(status.SUCCESS)
+
+    def _on_closed(self, event: Any, ended: str) -> None:
+        with self._lock:
+            caller = self._callers.pop(event.assoc, None)
+        if caller is None:
+            return
+        reception.close_association(self._ledger, caller.association_id, ended, self._now())
+        ring(self._settings.node.data_folder, COMPLETION_BELL)
+
+    def _note(self, subject: str, reason: str) -> None:
+        with self._ledger.write() as connection:
+            incidents.note(connection, IncidentKind.ASSOCIATION_REFUSED, subject, reason, self._now())
+
+    def _beat(self) -> None:
+        """Keep the open associations' rows alive, and close those whose thread is gone."""
+        while not self._stopped.wait(HEARTBEAT_S):
+            try:
+                with self._lock:
+                    gone = [one for one in self._callers if not one.is_alive()]
+                    lost = [self._callers.pop(one) for one in gone]
+                for caller in lost:
+                    reception.close_association(self._ledger, caller.association_id, "lost", self._now())
+                reception.heartbeat_associations(self._ledger, self._process, self._now())
+            except Exception:  # noqa: BLE001 - border: a failed heartbeat must not end the heart
+                get_logger().error("heartbeat_failed", exc_info=True)
+
+
+def _store_request(event: Any) -> StoreRequest:
+    request = event.request
+    stream = request.DataSet if request.DataSet is not None else BytesIO()
+    originator = request.MoveOriginatorApplicationEntityTitle
+    return StoreRequest(
+        data=stream.getbuffer(),
+        transfer_syntax_uid=str(event.context.transfer_syntax),
+        sop_class_uid=str(request.AffectedSOPClassUID),
+        sop_instance_uid=str(request.AffectedSOPInstanceUID),
+        move_originator_ae_title=str(originator).strip() if originator else None,
+        move_originator_message_id=request.MoveOriginatorMessageID,
+    )
+
+
+def _prefer_transfer_syntaxes(contexts: list[Any]) -> None:
+    """Put the transfer syntax that we like best first in each context; pynetdicom accepts the first."""
+    for context in contexts:
+        proposed = list(context.transfer_syntax)
+        first = [syntax for syntax in _PREFERRED if syntax in proposed]
+        last = [syntax for syntax in _AVOIDED if syntax in proposed]
+        middle = [syntax for syntax in proposed if syntax not in (*_PREFERRED, *_AVOIDED)]
+        context.transfer_syntax = [*first, *middle, *last]

@@ -1,0 +1,242 @@
+"""One received data set: checked, kept, recorded. No network here, and no pixel is decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_file_meta_info
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID
+
+from core.ct_facts import FACT_KEYWORDS, CtFacts
+from core.ct_header import ANALYSED_SOP_CLASSES, reason_not_analysable
+from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
+from core.errors import SopClassMismatch, SpoolFull, UnparsableDataSet
+from core.log import get_logger
+from core.own_results import is_own_result
+from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_tolerable_uid, patient_digest
+from custody.ledger import Ledger, incidents, new_id, reception
+from custody.ledger.incidents import IncidentKind
+from custody.ledger.reception import Caller, NewInstance
+from custody.spool import Spool
+from scp.dataset_walk import Buffer, Walked, walk
+
+_READ_KEYWORDS = [
+    "SpecificCharacterSet",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "PatientID",
+    "IssuerOfPatientID",
+    "Modality",
+    "RescaleType",
+    "PresentationIntentType",
+    *FACT_KEYWORDS,
+    "ContributingEquipmentSequence",
+]
+_READ_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _READ_KEYWORDS]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """A C-STORE request, PS3.7 9.1.1.
+
+    Parameters
+    ----------
+    data
+        The encoded data set.
+    transfer_syntax_uid
+        Of the presentation context.
+    sop_class_uid, sop_instance_uid
+        Affected SOP Class and Instance UID of the command.
+    move_originator_ae_title, move_originator_message_id
+        Where the request is a sub-operation of a C-MOVE.
+    """
+
+    data: Buffer
+    transfer_syntax_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    move_originator_ae_title: str | None = None
+    move_originator_message_id: int | None = None
+
+
+class Reception:
+    """Takes data sets in: when `take` returns, the instance survives a power cut.
+
+    Parameters
+    ----------
+    spool, ledger
+        Where it is kept and recorded.
+    now
+        Clock, seconds since 1970 UTC.
+    """
+
+    def __init__(self, spool: Spool, ledger: Ledger, now: Callable[[], float] = time.time) -> None:
+        self._spool = spool
+        self._ledger = ledger
+        self._now = now
+        self._series_ids: dict[SeriesKey, str] = {}
+        self.outcomes: Counter[str] = Counter()
+
+    def take(self, request: StoreRequest, caller: Caller) -> str:
+        """Keep one data set.
+
+        Returns
+        -------
+        str
+            ``kept``, ``set_aside``, ``identical`` or ``own_result``; each is answered 0x0000.
+
+        Raises
+        ------
+        UnparsableDataSet
+            It cannot be told which patient, study, series and instance it belongs to.
+        SopClassMismatch
+            It is not the instance that the command announced.
+        SpoolError
+            It cannot be kept; the sender has to try again.
+        """
+        try:
+            self._spool.require_space(len(request.data))
+            outcome = self._take(request, caller)
+        except (UnparsableDataSet, SopClassMismatch) as error:
+            self._note(
+                IncidentKind.INSTANCE_REFUSED, f"{caller.calling_ae_title}@{caller.address}", str(error)
+            )
+            raise
+        except SpoolFull as error:
+            self._note(IncidentKind.DISK_UNDER_FLOOR, "data folder", str(error))
+            raise
+        self.outcomes[outcome] += 1
+        return outcome
+
+    def _take(self, request: StoreRequest, caller: Caller) -> str:
+        walked = walk(request.data, request.transfer_syntax_uid)
+        header = _header(walked)
+        _check_identity(header, request, walked)
+        if request.sop_class_uid not in ANALYSED_SOP_CLASSES and self._is_ours(header):
+            self._note(IncidentKind.OWN_RESULT_RETURNED, caller.calling_ae_title, "our own result came back")
+            return "own_result"
+        series_id = self._series_id(header)
+        sha256 = hashlib.sha256(request.data).hexdigest()
+        known = reception.known_digests(self._ledger, series_id, str(header.SOPInstanceUID))
+        if sha256 in known:
+            reception.record_source(self._ledger, series_id, caller)
+            return "identical"
+        set_aside = _why_set_aside(header, walked, other_content=bool(known))
+        if set_aside is not None and (walked.fault or known):
+            self._note(IncidentKind.INSTANCE_SET_ASIDE, str(header.SeriesInstanceUID), set_aside)
+        return self._keep(request, caller, header, series_id, sha256, set_aside)
+
+    def _keep(
+        self,
+        request: StoreRequest,
+        caller: Caller,
+        header: Dataset,
+        series_id: str,
+        sha256: str,
+        set_aside: str | None,
+    ) -> str:
+        instance_id = new_id()
+        meta = _file_meta(request, caller)
+        path = self._spool.keep_received(series_id, instance_id, (meta, request.data))
+        new = NewInstance(
+            id=instance_id,
+            sop_class_uid=request.sop_class_uid,
+            sop_instance_uid=request.sop_instance_uid,
+            transfer_syntax_uid=request.transfer_syntax_uid,
+            sha256=sha256,
+            size_bytes=len(request.data),
+            path=path,
+            modality=str(header.get("Modality", "") or ""),
+            move_originator_ae_title=request.move_originator_ae_title,
+            move_originator_message_id=request.move_originator_message_id,
+            set_aside=set_aside,
+            facts=CtFacts.from_header(header).as_json() if set_aside is None else None,
+        )
+        if not reception.record_instance(self._ledger, series_id, caller, new, self._now()):
+            path.unlink(missing_ok=True)  # the same content came on another association at the same moment
+            return "identical"
+        return "kept" if set_aside is None else "set_aside"
+
+    def _series_id(self, header: Dataset) -> str:
+        key = SeriesKey(
+            StudyInstanceUID(str(header.StudyInstanceUID)),
+            SeriesInstanceUID(str(header.SeriesInstanceUID)),
+            patient_digest(str(header.get("PatientID") or ""), str(header.get("IssuerOfPatientID") or "")),
+        )
+        known = self._series_ids.get(key)
+        if known is None:
+            modality = str(header.get("Modality", "") or "")
+            known = reception.series_id_of(self._ledger, key, modality, self._now())
+            if len(self._series_ids) > 10_000:
+                self._series_ids.clear()
+            self._series_ids[key] = known
+        return known
+
+    def _is_ours(self, header: Dataset) -> bool:
+        return is_own_result(header) or reception.is_own_result(self._ledger, str(header.SOPInstanceUID))
+
+    def _note(self, kind: IncidentKind, subject: str, reason: str) -> None:
+        get_logger().warning(kind.value, subject=subject, reason=reason)
+        with self._ledger.write() as connection:
+            incidents.note(connection, kind, subject, reason, self._now())
+
+
+def _header(walked: Walked) -> Dataset:
+    """Parse the elements that reception needs."""
+    stream = BytesIO(bytes(walked.data[: walked.header_end]))
+    try:
+        header = read_dataset(stream, walked.implicit_vr, walked.little_endian, specific_tags=_READ_TAGS)
+        for keyword in _READ_KEYWORDS:
+            header.get(keyword)  # converts the raw value, so that a damaged one shows here
+    # pydicom raises many kinds of errors on damaged values; all of them mean the same to the sender
+    except Exception as error:  # noqa: BLE001
+        raise UnparsableDataSet(f"the header cannot be read ({type(error).__name__})") from None
+    return header
+
+
+def _check_identity(header: Dataset, request: StoreRequest, walked: Walked) -> None:
+    damage = f"; {walked.fault}" if walked.fault else ""
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
+        value = header.get(keyword)
+        if not value:
+            raise UnparsableDataSet(f"{keyword} is missing{damage}")
+        if not is_tolerable_uid(str(value)):
+            raise UnparsableDataSet(f"{keyword} is not a UID (PS3.5 9.1)")
+    if str(header.SOPClassUID) != request.sop_class_uid:
+        raise SopClassMismatch("the data set's SOP Class UID differs from the command's")
+    if str(header.SOPInstanceUID) != request.sop_instance_uid:
+        raise SopClassMismatch("the data set's SOP Instance UID differs from the command's")
+
+
+def _why_set_aside(header: Dataset, walked: Walked, *, other_content: bool) -> str | None:
+    if walked.fault is not None:
+        return f"truncated or damaged: {walked.fault}"
+    if other_content:
+        return "another content is here already under the same SOP Instance UID"
+    return reason_not_analysable(header)
+
+
+def _file_meta(request: StoreRequest, caller: Caller) -> bytes:
+    """Encode preamble, prefix and File Meta Information, PS3.10 7.1."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UID(request.sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(request.sop_instance_uid)
+    meta.TransferSyntaxUID = UID(request.transfer_syntax_uid)
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    meta.SourceApplicationEntityTitle = caller.calling_ae_title
+    stream = DicomBytesIO()
+    stream.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(stream, meta, enforce_standard=True)
+    return stream.getvalue()
