@@ -131,7 +131,7 @@ class ModelSettings(_Section):
     """Restricted licences that the site accepts by name, for example "research"."""
     threads: Annotated[int, Field(ge=0, le=256)] = 0
     """CPU threads of the worker; 0 for one per core."""
-    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 5
     """A series whose analysis breaks so many times is set to failed."""
     smallest_lesion_ml: Annotated[float, Field(ge=0)] = 0.1
     """Smaller lesions count in the volumes but are not listed."""

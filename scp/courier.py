@@ -16,14 +16,24 @@ from config import PeerSettings, Settings
 from core.errors import PeerRefused, PeerUnreachable
 from core.log import get_logger
 from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from custody.doorbell import ring
 from custody.ledger import Ledger, deliveries
 from custody.ledger.deliveries import Attempted, DeliveryState, DueDelivery
 from scp.status import Verdict, verdict_of
 
-#: Name under which the lane of a peer listens for the doorbell.
-COURIER_BELL = "courier"
 #: A lane whose process died is taken over after so long.
 LEASE_S = 600.0
+
+
+def lane_name(peer_name: str) -> str:
+    """Return the name under which the lane of a peer listens for the doorbell."""
+    return f"courier-{peer_name}"
+
+
+def ring_lanes(settings: Settings) -> None:
+    """Wake the lane of every peer: there are new deliveries."""
+    for peer in settings.peers:
+        ring(settings.node.data_folder, lane_name(peer.name))
 
 
 class Courier:

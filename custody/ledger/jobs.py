@@ -218,6 +218,16 @@ def release_owner(ledger: Ledger, owner: str, now: float) -> int:
         ).rowcount
 
 
+def give_back(ledger: Ledger, owner: str, now: float) -> int:
+    """Requeue the jobs of an owner that was stopped on purpose; such an attempt does not count."""
+    with ledger.write() as connection:
+        return connection.execute(
+            update(job)
+            .where(job.c.state == JobState.RUNNING.value, job.c.owner == owner)
+            .values(state=JobState.QUEUED.value, attempt=job.c.attempt - 1, due_at=now, lease_until=None)
+        ).rowcount
+
+
 def release_every_owner(ledger: Ledger, now: float) -> int:
     """Let every lease end at once: at start-up of a node that owns its ledger alone, every owner is dead."""
     with ledger.write() as connection:

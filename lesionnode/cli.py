@@ -1,0 +1,276 @@
+"""The command line ``lesion-node``. The only module that prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from config import DEFAULT_MODEL, Settings, load_settings
+from config.loader import ENVIRONMENT_PREFIX
+from core.errors import ConfigurationError, NodeError
+from core.log import configure_logging
+
+#: sysexits.h: something was found in an unconfigured or misconfigured state.
+EX_CONFIG = 78
+EX_UNAVAILABLE = 69
+EX_REFUSED = 2
+
+DEFAULT_CONFIG = Path("/etc/lesion-node/lesion-node.toml")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Chest CT in by C-STORE; lesion segmentation and structured report back to the PACS.",
+)
+model_app = typer.Typer(no_args_is_help=True, help="Look at model packages.")
+app.add_typer(model_app, name="model")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help=f"Configuration file; {DEFAULT_CONFIG} where it exists."),
+]
+
+
+def main() -> None:
+    """Run the command line; errors of ours end in one clear line and an exit status, never a traceback."""
+    try:
+        app()
+    except ConfigurationError as error:
+        _complain("The configuration cannot be used:", error.faults)
+        sys.exit(EX_CONFIG)
+    except NodeError as error:
+        _complain("lesion-node cannot go on:", [str(error)])
+        sys.exit(EX_UNAVAILABLE)
+    except OSError as error:
+        _complain("lesion-node cannot go on:", [str(error)])
+        sys.exit(EX_UNAVAILABLE)
+
+
+@app.command()
+def run(config: ConfigOption = None) -> None:
+    """Run the node until it is told to stop."""
+    from lesionnode.node import Node
+
+    settings = _settings(config)
+    configure_logging(settings.node.log_level)
+    _require_usable(settings)
+    Node(settings).run()
+
+
+@app.command("check-config")
+def check_config(config: ConfigOption = None) -> None:
+    """Check the configuration and report every fault at once; exit status 78 if there is one."""
+    from lesionnode.engine import require_models
+
+    settings = _settings(config)
+    _require_usable(settings)
+    require_models(settings)
+    console = Console()
+    node = settings.node
+    console.print(f"[green]The configuration is sound.[/] {node.ae_title} listens on port {node.port}.")
+    for source in settings.sources:
+        networks = ", ".join(str(network) for network in source.networks)
+        console.print(
+            f"  {source.name}: {', '.join(source.ae_titles)} from {networks} -> "
+            f"{source.model} -> {', '.join(source.send_to)}",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
+@app.command()
+def echo(
+    peer: Annotated[str | None, typer.Argument(help="Name of a peer; all of them if left out.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Send C-ECHO to every peer and say what the answer means."""
+    from scp.echo import echo as send_echo
+
+    settings = _settings(config)
+    wanted = [one for one in settings.peers if peer in (None, one.name)]
+    if not wanted:
+        names = ", ".join(one.name for one in settings.peers) or "none"
+        raise ConfigurationError([f'no peer is named "{peer}"; configured: {names}'])
+    console = Console()
+    verdicts = [send_echo(settings, one) for one in wanted]
+    for verdict in verdicts:
+        mark = "[green]ok     [/]" if verdict.ok else "[red]FAILED [/]"
+        console.print(f"{mark} {verdict.peer}: {verdict.verdict}", soft_wrap=True, highlight=False)
+    if not all(verdict.ok for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+@app.command()
+def analyse(
+    folder: Annotated[Path, typer.Argument(help="Folder with the images of a CT series.", exists=True)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
+    model: Annotated[str, typer.Option(help="Model package.")] = DEFAULT_MODEL,
+    config: ConfigOption = None,
+    accept_licence: Annotated[
+        list[str] | None, typer.Option(help="Accept a restricted licence by name, e.g. research.")
+    ] = None,
+) -> None:
+    """Analyse a folder without any network: segmentation.dcm, report.dcm and result.json."""
+    from lesionnode.folder import analyse_folder
+
+    settings = _settings(config, optional=True)
+    configure_logging("warning")
+    if accept_licence:
+        models = settings.models.model_copy(update={"accept_licence": tuple(accept_licence)})
+        settings = settings.model_copy(update={"models": models})
+    with _progress() as report:
+        result = analyse_folder(folder, output, model, settings, report)
+    _print_result(result, output)
+    if result["status"] == "refused":
+        raise typer.Exit(EX_REFUSED)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the picture and files.")] = Path(
+        "demo-output"
+    ),
+    slices: Annotated[int, typer.Option(min=24, max=400, help="Slices of the phantom.")] = 120,
+) -> None:
+    """Start a node and a small PACS on this machine, send a phantom study, show what comes back."""
+    from lesionnode.demo import run_demo
+
+    if not run_demo(output, slices):
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Show what the node received, did and still has to do."""
+    from custody.ledger import Ledger
+    from custody.ledger.report import status as ledger_status
+    from lesionnode.paths import ledger_path
+    from lesionnode.status_page import print_status
+
+    settings = _settings(config)
+    path = ledger_path(settings)
+    if not path.exists():
+        raise ConfigurationError([f"{path}: there is no ledger yet; has the node ever run with this file?"])
+    ledger = Ledger(path)
+    try:
+        found = ledger_status(ledger)
+    finally:
+        ledger.close()
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        print_status(found, settings)
+
+
+@model_app.command("list")
+def model_list(config: ConfigOption = None) -> None:
+    """List the model packages that sources may name."""
+    from lesionnode.engine import describe_models
+
+    table = Table("Name", "Version", "Licence", "Remark")
+    for row in describe_models(_settings(config, optional=True)):
+        table.add_row(*row)
+    Console().print(table)
+
+
+@model_app.command("check")
+def model_check(path: Annotated[Path, typer.Argument(help="Folder of a model package.")]) -> None:
+    """Say what is wrong with a model package."""
+    from inference.model_check import check_package
+
+    faults = check_package(path)
+    if faults:
+        _complain(f"{path} is not a usable model package:", faults)
+        raise typer.Exit(1)
+    Console().print(f"[green]{path} is a sound model package.[/]", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from lesionnode import __version__
+
+    print(f"lesion-node {__version__}")
+
+
+def _settings(config: Path | None, *, optional: bool = False) -> Settings:
+    """Read the configuration; with `optional`, the defaults where no file is named and none is installed."""
+    chosen = config
+    if chosen is None and (DEFAULT_CONFIG.exists() or not optional):
+        from_environment = any(name.startswith(ENVIRONMENT_PREFIX) for name in os.environ)
+        chosen = DEFAULT_CONFIG if DEFAULT_CONFIG.exists() or not from_environment else None
+    return load_settings(chosen, os.environ)
+
+
+def _require_usable(settings: Settings) -> None:
+    """A node without sources or peers would start and never do anything."""
+    faults = []
+    if not settings.sources:
+        faults.append("sources: none is configured, so nobody may send; wanted at least one [[sources]]")
+    if not settings.peers:
+        faults.append("peers: none is configured, so results go nowhere; wanted at least one [[peers]]")
+    if faults:
+        raise ConfigurationError(faults)
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """Show a bar on a terminal and one plain line for each step elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        seen: set[str] = set()
+
+        def line(step: str, _share: float) -> None:
+            if step not in seen:
+                seen.add(step)
+                print(f"{step} ...", file=sys.stderr, flush=True)
+
+        yield line
+        return
+    columns = (TextColumn("{task.description:18}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting", total=1.0)
+
+        def bar(step: str, share: float) -> None:
+            progress.update(task, description=step, completed=share)
+
+        yield bar
+
+
+def _print_result(result: dict[str, Any], output: Path) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    if result["status"] == "refused":
+        console.print(f"[yellow]Not analysed:[/] {result['reason']}")
+    else:
+        burden, lungs = result["burden"], result["lungs"]
+        console.print(
+            f"Lesions {burden['total_ml']:.1f} ml, {burden['percent_of_lung']:.1f} % of lung "
+            f"(ground-glass {burden['ground_glass_ml']:.1f} ml, consolidation "
+            f"{burden['consolidation_ml']:.1f} ml); {len(result['lesions'])} lesion(s), severity score "
+            f"{result['severity_score']} of 24"
+        )
+        console.print(f"Lungs: right {lungs['right_ml']:.0f} ml, left {lungs['left_ml']:.0f} ml")
+        console.print(f"{result['model']} on {result['provider']}; research use only")
+    for remark in result["remarks"]:
+        console.print(f"[dim]Note: {remark}[/]")
+    console.print(f"Written to {output}")
+
+
+def _complain(headline: str, lines: list[str]) -> None:
+    print(headline, file=sys.stderr)
+    for line in lines:
+        print(f"  {line}", file=sys.stderr)

@@ -1,0 +1,175 @@
+"""``lesion-node analyse DIR``: the images of a folder, without a network and without a ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+
+from config import Settings
+from core.ct_facts import FACT_KEYWORDS, CtFacts
+from core.ct_header import reason_not_analysable
+from core.domain import ResultKind, SOPInstanceUID
+from core.errors import SeriesRejected, UnsupportedImage
+from lesionnode.engine import Engine, model_folders
+from lesionnode.pipeline import (
+    Progress,
+    analyse_series,
+    refused_json,
+    result_context,
+    result_json,
+)
+from lesionnode.worker import write_file
+from scp.selection import Candidate, choose
+from sr_writer.results import write_results
+
+_FILE_NAMES = {
+    ResultKind.SEGMENTATION: "segmentation.dcm",
+    ResultKind.MEASUREMENT_REPORT: "report.dcm",
+}
+RESULT_FILE = "result.json"
+
+
+@dataclass(slots=True)
+class FolderContent:
+    """What a folder holds.
+
+    Parameters
+    ----------
+    series
+        Files of each series that may be analysed, by Series Instance UID.
+    facts
+        Header facts of the same files.
+    remarks
+        What was left out and why, with counts.
+    """
+
+    series: dict[str, list[Path]] = field(default_factory=dict)
+    facts: dict[str, list[CtFacts]] = field(default_factory=dict)
+    remarks: dict[str, int] = field(default_factory=dict)
+
+    def leave_out(self, reason: str) -> None:
+        """Count a file that is no image to analyse."""
+        self.remarks[reason] = self.remarks.get(reason, 0) + 1
+
+    @property
+    def remark_lines(self) -> list[str]:
+        """The remarks as lines."""
+        return [f"{count} file(s) left out: {reason}" for reason, count in self.remarks.items()]
+
+
+def look_into(folder: Path) -> FolderContent:
+    """Sort the files of a folder, subfolders included, into series."""
+    content = FolderContent()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if path.stat().st_size == 0:
+            content.leave_out("empty")
+            continue
+        try:
+            header = dcmread(path, stop_before_pixels=True, specific_tags=[*_KEYWORDS, *FACT_KEYWORDS])
+            reason = reason_not_analysable(header)
+            series_uid = str(header.get("SeriesInstanceUID", ""))
+            facts = CtFacts.from_header(header) if reason is None else None
+        except InvalidDicomError:
+            content.leave_out("not a DICOM file")
+            continue
+        except Exception:  # noqa: BLE001 - damaged files raise anything
+            content.leave_out("a DICOM file that cannot be read")
+            continue
+        if facts is None:
+            content.leave_out(reason or "")
+            continue
+        content.series.setdefault(series_uid, []).append(path)
+        content.facts.setdefault(series_uid, []).append(facts)
+    return content
+
+
+_KEYWORDS = ["SOPClassUID", "SeriesInstanceUID", "Modality", "RescaleType", "PresentationIntentType"]
+
+
+def analyse_folder(
+    folder: Path, output: Path, model: str, settings: Settings, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Analyse the best series of a folder and write SEG, SR and ``result.json``.
+
+    Parameters
+    ----------
+    folder
+        Holds Part 10 files of one or more series.
+    output
+        Created where it does not exist. Earlier results in it are replaced.
+    model
+        Name of the model package.
+    settings
+        The node's, or the defaults.
+    progress
+        Called with the name of the step and its share done.
+
+    Returns
+    -------
+    dict
+        What ``result.json`` holds.
+
+    Raises
+    ------
+    ModelError, InferenceError, ResultEncodingError, OSError
+        Nothing can be said about the series.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    for name in _FILE_NAMES.values():
+        (output / name).unlink(missing_ok=True)
+    content = look_into(folder)
+    try:
+        series, others = _chosen(content)
+        result = _analyse(series, output, model, settings, progress)
+        result["remarks"] = [*result["remarks"], *others]
+    except SeriesRejected as error:
+        result = refused_json(str(error), model)
+    result["remarks"] = [*result["remarks"], *content.remark_lines]
+    (output / RESULT_FILE).write_text(json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _chosen(content: FolderContent) -> tuple[Sequence[Path], list[str]]:
+    if not content.series:
+        found = "; ".join(content.remark_lines) or "the folder is empty"
+        raise UnsupportedImage(f"no CT images to analyse: {found}")
+    best, losers = choose([Candidate(uid, tuple(content.facts[uid])) for uid in content.series])
+    others = [f"series {uid} not analysed: {reason}" for uid, reason in losers.items()]
+    return content.series[best.series_id], others
+
+
+def _analyse(
+    paths: Sequence[Path], output: Path, model: str, settings: Settings, progress: Progress | None
+) -> dict[str, Any]:
+    engine = Engine(settings.models, model_folders(settings))
+    analysed = analyse_series(paths, engine, model, settings.models, progress)
+    start = time.perf_counter()
+    context = result_context(
+        settings,
+        generation=1,
+        source_digests=_digests(paths),
+        provider=analysed.provider,
+        content_time_s=time.time(),
+    )
+    for one in write_results(analysed.analysis, context).objects:
+        write_file(one, output / _FILE_NAMES[one.kind])
+    analysed.timings_s["write"] = round(time.perf_counter() - start, 3)
+    return result_json(analysed)
+
+
+def _digests(paths: Sequence[Path]) -> dict[SOPInstanceUID, str]:
+    """Return the digest of each file by its SOP Instance UID."""
+    digests = {}
+    for path in paths:
+        header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
+        uid = SOPInstanceUID(str(header.SOPInstanceUID))
+        digests[uid] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digests

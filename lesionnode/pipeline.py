@@ -1,0 +1,241 @@
+"""One series in, its analysis and its numbers out: a straight sequence of calls."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from config import ModelSettings, Settings
+from core.domain import Analysis, Finding, LesionMeasurements, Region, Side, SOPInstanceUID
+from core.own_results import PRODUCT_MODEL_NAME
+from inference.lesions import MeasurementRules, measure
+from inference.lungs import coverage_remarks, segment_lungs
+from inference.series_reader import read_series
+from lesionnode import __version__
+from lesionnode.engine import Engine
+from sr_writer.context import ResultContext
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysed:
+    """An analysed series with what was measured on the way.
+
+    Parameters
+    ----------
+    analysis
+        Volume, masks and measurements.
+    model
+        Name of the model package.
+    provider
+        Execution provider that really ran.
+    timings_s
+        Seconds of each step.
+    """
+
+    analysis: Analysis
+    model: str
+    provider: str
+    timings_s: dict[str, float]
+
+
+class Stopwatch:
+    """Seconds spent in named steps."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Measure a step."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+def analyse_series(
+    paths: Sequence[Path],
+    engine: Engine,
+    model: str,
+    settings: ModelSettings,
+    progress: Progress | None = None,
+) -> Analysed:
+    """Analyse the images of one series.
+
+    Parameters
+    ----------
+    paths
+        Part 10 files.
+    engine, model
+        Which model looks at it.
+    settings
+        Smallest lesion, threads.
+    progress
+        Called with the name of the step and its share done, 0…1.
+
+    Raises
+    ------
+    SeriesRejected
+        The series cannot be analysed; the message says why.
+    InferenceError, ModelError
+        The model failed or cannot be used.
+    """
+    report = progress or (lambda _step, _share: None)
+    watch = Stopwatch()
+    segmenter = engine.segmenter(model)
+    package, session = engine.open(model)
+    with watch.step("read"):
+        volume = read_series(
+            paths, threads=settings.threads or 2, progress=lambda share: report("reading", share)
+        )
+    report("finding lungs", 0.0)
+    with watch.step("lungs"):
+        lungs = segment_lungs(volume)
+        volume = replace(volume, remarks=(*volume.remarks, *coverage_remarks(lungs, volume)))
+    with watch.step("lesions"):
+        lesions = segmenter.segment(volume, lungs, lambda share: report("finding lesions", share))
+    report("measuring", 0.0)
+    with watch.step("measure"):
+        rules = MeasurementRules(smallest_lesion_ml=settings.smallest_lesion_ml)
+        measurements = measure(volume, lungs, lesions, rules)
+    return Analysed(
+        Analysis(volume, lungs, lesions, measurements),
+        package.manifest.name,
+        session.provider,
+        watch.seconds,
+    )
+
+
+def result_json(analysed: Analysed) -> dict[str, Any]:
+    """Return what ``result.json`` and the ledger hold of an analysed series: plain values, no identifiers."""
+    numbers = analysed.analysis.measurements
+    return {
+        "status": "analysed",
+        "reason": None,
+        "remarks": list(analysed.analysis.volume.remarks),
+        "model": analysed.model,
+        "model_version": analysed.analysis.lesions.model.version,
+        "provider": analysed.provider,
+        "lungs": {
+            "right_ml": _rounded(numbers.of(Region.LUNG_RIGHT).volume_ml),
+            "left_ml": _rounded(numbers.of(Region.LUNG_LEFT).volume_ml),
+        },
+        "burden": _burden(numbers),
+        "lesions": [
+            {
+                "number": lesion.number,
+                "class": lesion.lesion_class.value,
+                "side": lesion.side.value,
+                "volume_ml": _rounded(lesion.volume_ml),
+                "consolidation_share": _rounded(lesion.consolidation_share),
+                "mean_hu": _rounded(lesion.mean_hu),
+                "centroid_lps_mm": [_rounded(value) for value in lesion.centroid_lps_mm],
+            }
+            for lesion in numbers.lesions
+        ],
+        "zones": [asdict(zone) | {"zone": zone.zone.value} for zone in numbers.zones],
+        "severity_score": numbers.severity_score,
+        "timings_s": dict(analysed.timings_s),
+    }
+
+
+def refused_json(reason: str, model: str) -> dict[str, Any]:
+    """Return ``result.json`` of a series that cannot be analysed: the same keys, without numbers."""
+    return {
+        "status": "refused",
+        "reason": reason,
+        "remarks": [],
+        "model": model,
+        "provider": None,
+        "lungs": None,
+        "burden": None,
+        "lesions": [],
+        "zones": [],
+        "severity_score": None,
+        "timings_s": {},
+    }
+
+
+def result_context(
+    settings: Settings,
+    *,
+    generation: int,
+    source_digests: Mapping[SOPInstanceUID, str],
+    provider: str,
+    content_time_s: float,
+) -> ResultContext:
+    """Describe this node and this run to the writers.
+
+    Parameters
+    ----------
+    settings
+        Of the node.
+    generation
+        Of the sealed series.
+    source_digests
+        SHA-256 of each source instance.
+    provider
+        Execution provider that ran.
+    content_time_s
+        Time of the result, seconds since 1970 UTC. For a job it is the time of sealing: a repeated analysis
+        after a crash must yield the same object.
+    """
+    host = "".join(sign for sign in socket.gethostname() if sign.isascii() and sign.isprintable())
+    return ResultContext(
+        node_name=PRODUCT_MODEL_NAME,
+        manufacturer=PRODUCT_MODEL_NAME,
+        software_version=__version__,
+        device_serial_number=host.replace("\\", "")[:64] or "unnamed",
+        station_name=settings.node.ae_title,
+        generation=generation,
+        source_digests=source_digests,
+        settings_digest=settings_digest(settings.models),
+        provider=provider,
+        content_datetime_utc=datetime.fromtimestamp(content_time_s, UTC),
+    )
+
+
+def settings_digest(settings: ModelSettings) -> str:
+    """Return the digest of the settings that change numbers; it is part of the results' UIDs."""
+    values = {"smallest_lesion_ml": settings.smallest_lesion_ml}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _burden(numbers: LesionMeasurements) -> dict[str, Any]:
+    total = numbers.of(Region.LESIONS)
+    burden: dict[str, Any] = {
+        "total_ml": _rounded(total.volume_ml),
+        "percent_of_lung": _rounded(total.percent_of_lung),
+    }
+    burden |= {f"{finding.value}_ml": _rounded(_volume_ml(numbers, finding)) for finding in Finding}
+    for side in Side:
+        lung = numbers.of(Region.LUNG_RIGHT if side is Side.RIGHT else Region.LUNG_LEFT)
+        parts = {finding: _volume_ml(numbers, finding, side) for finding in Finding}
+        burden[side.value] = {
+            "total_ml": _rounded(sum(parts.values())),
+            "percent_of_lung": _rounded(lung.percent_of_lung),
+        } | {f"{finding.value}_ml": _rounded(volume) for finding, volume in parts.items()}
+    return burden
+
+
+def _volume_ml(numbers: LesionMeasurements, finding: Finding, side: Side | None = None) -> float:
+    return sum(
+        one.volume_ml
+        for one in numbers.regions
+        if one.region.finding is finding and side in (None, one.region.side)
+    )
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 3)

@@ -1,0 +1,117 @@
+"""Keeps the worker process alive, and gives its claims back when it dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Mapping
+from multiprocessing.process import BaseProcess
+
+from config import Settings
+from core.errors import ProviderUnavailable
+from core.log import get_logger
+from custody.doorbell import ring
+from custody.ledger import Ledger, jobs, new_id
+from lesionnode.worker import worker_main
+from scp.completion import WORKER_BELL
+
+#: A worker that lives shorter than this is restarted with a growing pause.
+_SOUND_AFTER_S = 60.0
+_LONGEST_PAUSE_S = 60.0
+
+
+class Supervisor:
+    """The parent's side of the worker.
+
+    Parameters
+    ----------
+    settings, ledger
+        Of the node.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._context = multiprocessing.get_context("spawn")
+        self._process: BaseProcess | None = None
+        self._owner = ""
+        self._started_at = 0.0
+        self._pause_s = 0.0
+        self._restart_at: float | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether a worker runs."""
+        return self._process is not None and self._process.is_alive()
+
+    def start(self) -> Mapping[str, str]:
+        """Spawn the worker and wait until its models are warm.
+
+        Returns
+        -------
+        mapping
+            Model name to the execution provider that really runs it.
+
+        Raises
+        ------
+        ProviderUnavailable
+            The models cannot run here; the message says why.
+        """
+        ours, theirs = self._context.Pipe(duplex=False)
+        self._owner = f"worker-{new_id()[:12]}"
+        process = self._context.Process(
+            target=worker_main, args=(self._settings, self._owner, theirs), name="lesion-node-worker"
+        )
+        process.start()
+        self._process = process
+        self._started_at = time.monotonic()
+        theirs.close()
+        try:
+            answer = ours.recv()
+        except EOFError:
+            process.join()
+            answer = f"the worker process ended at its start (exit status {process.exitcode})"
+        finally:
+            ours.close()
+        if isinstance(answer, str):
+            raise ProviderUnavailable(answer)
+        get_logger().info("worker_ready", models=dict(answer))
+        return dict(answer)
+
+    def look_after(self) -> None:
+        """Restart a worker that died; called again and again."""
+        if self.alive:
+            return
+        now = time.monotonic()
+        if self._restart_at is None:
+            code = self._process.exitcode if self._process is not None else None
+            released = jobs.release_owner(self._ledger, self._owner, time.time())
+            lived_s = now - self._started_at
+            self._pause_s = (
+                0.0 if lived_s > _SOUND_AFTER_S else min(max(1.0, 2 * self._pause_s), _LONGEST_PAUSE_S)
+            )
+            self._restart_at = now + self._pause_s
+            get_logger().error(
+                "worker_died", exit_status=code, jobs_released=released, restart_in_s=self._pause_s
+            )
+        if now >= self._restart_at:
+            self._restart_at = None
+            try:
+                self.start()
+            except ProviderUnavailable as error:
+                get_logger().error("worker_cannot_start", reason=str(error))
+            ring(self._settings.node.data_folder, WORKER_BELL)
+
+    def stop(self, patience_s: float) -> None:
+        """Let the worker end its job, kill it after a while, and give its claim back uncounted."""
+        process = self._process
+        if process is None:
+            return
+        if process.is_alive():
+            process.terminate()
+            ring(self._settings.node.data_folder, WORKER_BELL)
+            process.join(patience_s)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        jobs.give_back(self._ledger, self._owner, time.time())

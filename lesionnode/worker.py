@@ -1,0 +1,231 @@
+"""The process that owns the GPU: claims a job, analyses it, writes the results, again and again.
+
+It is spawned, never forked: CUDA does not survive a fork. A crash here costs one attempt and never touches
+reception.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+from typing import Any
+
+from config import Settings
+from core.domain import ResultObject
+from core.errors import ModelError, NodeError, SeriesRejected, SpoolError
+from core.log import configure_logging, get_logger
+from custody.doorbell import Doorbell
+from custody.ledger import Ledger, jobs, services
+from custody.ledger.jobs import ClaimedJob, JobEnd, JobState, StoredResult
+from custody.spool import Spool
+from lesionnode.engine import Engine, model_folders
+from lesionnode.paths import ledger_path
+from lesionnode.pipeline import Analysed, analyse_series, refused_json, result_context, result_json
+from scp.completion import WORKER_BELL, peers_of_source
+from scp.courier import ring_lanes
+from sr_writer.results import write_results
+
+_LEASE_S = 60.0
+_RENEW_S = 5.0
+_POLL_S = 1.0
+_RETRY_S = 10.0
+_DISK_RETRY_S = 10.0
+
+
+def worker_main(settings: Settings, owner: str, ready: Pipe) -> None:
+    """Run the worker; the entry point of the spawned process.
+
+    Parameters
+    ----------
+    settings
+        Of the node.
+    owner
+        Identity in claims; the parent releases them when this process dies.
+    ready
+        Gets one message: a mapping of model name to provider, or the text of what stands in the way.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    configure_logging(settings.node.log_level)
+    worker = Worker(settings, owner)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: worker.stop())
+    try:
+        ready.send(worker.warm_up())
+    except ModelError as error:
+        ready.send(str(error))
+        return
+    finally:
+        ready.close()
+    worker.run()
+
+
+class Worker:
+    """Works off the analysis queue.
+
+    Parameters
+    ----------
+    settings
+        Of the node.
+    owner
+        Identity in claims.
+    """
+
+    def __init__(self, settings: Settings, owner: str) -> None:
+        self._settings = settings
+        self._owner = owner
+        self._parent = os.getppid()
+        self._ledger = Ledger(ledger_path(settings))
+        self._spool = Spool(settings.node.data_folder)
+        self._engine = Engine(settings.models, model_folders(settings))
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End after the current job."""
+        self._stopping.set()
+
+    def warm_up(self) -> Mapping[str, str]:
+        """Open every configured model; return the provider that really runs each."""
+        names = dict.fromkeys(source.model for source in self._settings.sources)
+        providers = {name: self._engine.open(name)[1].provider for name in names}
+        self._sign_of_life(providers)
+        return providers
+
+    def run(self) -> None:
+        """Work until told to stop, or until the parent process is gone."""
+        with Doorbell(self._settings.node.data_folder, WORKER_BELL) as bell:
+            while not self._stopping.is_set() and os.getppid() == self._parent:
+                try:
+                    busy = self.step()
+                except Exception:  # noqa: BLE001 - border: the loop of a service goes on
+                    get_logger().error("worker_failed", exc_info=True)
+                    busy = False
+                    time.sleep(_POLL_S)
+                if not busy:
+                    bell.wait(_POLL_S)
+        self._ledger.close()
+
+    def step(self) -> bool:
+        """Work on one job; return whether there was one."""
+        limit = self._settings.models.max_attempts
+        claimed = jobs.claim(self._ledger, self._owner, lease_s=_LEASE_S, max_attempts=limit, now=time.time())
+        if claimed is None:
+            return False
+        log = get_logger(job=claimed.id, attempt=claimed.attempt)
+        log.info("analysis_started", images=len(claimed.series.instances), model=claimed.model)
+        with self._lease_kept(claimed):
+            try:
+                end = self._work(claimed)
+            except (NodeError, OSError, MemoryError) as error:
+                self._try_again(claimed, f"{type(error).__name__}: {error}")
+                return True
+            except Exception as error:
+                log.error("analysis_broke", exc_info=True)
+                self._try_again(claimed, f"internal error: {type(error).__name__}")
+                return True
+            kept = jobs.finish(self._ledger, claimed, end, peers_of_source(self._settings), time.time())
+        log.info(
+            "analysis_ended" if kept else "analysis_claim_lost",
+            state=end.state.value,
+            reason=end.reason,
+            timings_s=(end.result or {}).get("timings_s"),
+        )
+        ring_lanes(self._settings)
+        return True
+
+    def _work(self, claimed: ClaimedJob) -> JobEnd:
+        paths = [instance.path for instance in claimed.series.instances]
+        try:
+            analysed = analyse_series(paths, self._engine, claimed.model, self._settings.models)
+        except SeriesRejected as error:
+            return JobEnd(JobState.REFUSED, str(error), refused_json(str(error), claimed.model))
+        start = time.perf_counter()
+        objects = self._written(claimed, analysed)
+        analysed.timings_s["write"] = round(time.perf_counter() - start, 3)
+        result = result_json(analysed)
+        return JobEnd(JobState.ANALYSED, None, result, objects)
+
+    def _written(self, claimed: ClaimedJob, analysed: Analysed) -> Sequence[StoredResult]:
+        series = claimed.series
+        context = result_context(
+            self._settings,
+            generation=series.generation,
+            source_digests={one.sop_instance_uid: one.sha256 for one in series.instances},
+            provider=analysed.provider,
+            content_time_s=claimed.sealed_at,
+        )
+        return [self._stored(claimed, one) for one in write_results(analysed.analysis, context).objects]
+
+    def _stored(self, claimed: ClaimedJob, result: ResultObject) -> StoredResult:
+        content = encoded(result)
+        while True:
+            try:
+                path = self._spool.keep_result(claimed.id, result.kind.value, content)
+                break
+            except SpoolError as error:
+                # A full disk must not cost a second inference: the object waits here until there is space.
+                get_logger().error("result_waits_for_disk", job=claimed.id, reason=str(error))
+                if self._stopping.wait(_DISK_RETRY_S):
+                    raise
+        return StoredResult(
+            kind=result.kind.value,
+            sop_class_uid=str(result.dataset.SOPClassUID),
+            sop_instance_uid=result.sop_instance_uid,
+            path=path,
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+
+    def _try_again(self, claimed: ClaimedJob, reason: str) -> None:
+        get_logger().error("analysis_failed", job=claimed.id, attempt=claimed.attempt, reason=reason)
+        jobs.try_again(
+            self._ledger,
+            claimed,
+            reason,
+            due_at=time.time() + _RETRY_S * claimed.attempt,
+            max_attempts=self._settings.models.max_attempts,
+            now=time.time(),
+        )
+
+    def _sign_of_life(self, detail: Mapping[str, Any]) -> None:
+        services.sign_of_life(self._ledger, "worker", self._owner, {"models": dict(detail)}, time.time())
+
+    @contextlib.contextmanager
+    def _lease_kept(self, claimed: ClaimedJob) -> Iterator[None]:
+        """Renew the lease while the work goes on; end the process at once when the parent died."""
+        done = threading.Event()
+
+        def keep() -> None:
+            renewed_at = time.monotonic()
+            while not done.wait(0.5):
+                if os.getppid() != self._parent:
+                    os._exit(1)  # an orphan must not work beside its successor
+                if time.monotonic() - renewed_at >= _RENEW_S:
+                    renewed_at = time.monotonic()
+                    with contextlib.suppress(Exception):
+                        jobs.renew(self._ledger, claimed, lease_s=_LEASE_S, now=time.time())
+
+        thread = threading.Thread(target=keep, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def encoded(result: ResultObject) -> bytes:
+    """Return a result object as the bytes of its Part 10 file."""
+    stream = BytesIO()
+    result.dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def write_file(result: ResultObject, path: Path) -> None:
+    """Write a result object to a file outside the spool."""
+    path.write_bytes(encoded(result))
