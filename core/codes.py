@@ -36,7 +36,7 @@ ATTENUATION_MEAN = Code("112181", "DCM", "Attenuation Coefficient Mean")
 ATTENUATION_SD = Code("112183", "DCM", "Attenuation Coefficient Standard Deviation")
 PERCENT_OF_LUNG = Code("percent-of-lung", PRIVATE_SCHEME, "Percent of lung volume")
 LESION_COUNT = Code("lesion-count", PRIVATE_SCHEME, "Number of lesions")
-SEVERITY_SCORE = Code("ct-severity-6-zone", PRIVATE_SCHEME, "CT severity score, six zones, 0-24")
+SEVERITY_SCORE = Code("severity-6-zone", PRIVATE_SCHEME, "CT severity score, six zones, 0-24")
 
 # Units: UCUM
 CUBIC_CENTIMETER = Code("cm3", "UCUM", "Cubic centimeter")

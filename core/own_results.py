@@ -25,7 +25,7 @@ def device_uid(model_sha256: str) -> str:
 
 
 def contribution_description(model_sha256: str) -> str:
-    """Return Contribution Description (0018,A003): for people, and the digest that `device_uid` belongs to."""
+    """Return Contribution Description (0018,A003): for people, and the digest behind `device_uid`."""
     return f"Chest CT lesion analysis, model sha256 {model_sha256}"
 
 

@@ -76,7 +76,7 @@ def _series_table(rows: list[dict[str, Any]]) -> Table:
 def _outcome(row: dict[str, Any]) -> str:
     result = row["result"]
     if row["state"] != "analysed" or not result:
-        return row["reason"] or row["evidence"]
+        return str(row["reason"] or row["evidence"])
     burden = result["burden"]
     seconds = (row["finished_at"] or 0) - row["sealed_at"]
     return (

@@ -1,0 +1,6 @@
+"""``python -m lesionnode`` is ``lesion-node``."""
+
+from lesionnode.cli import main
+
+if __name__ == "__main__":
+    main()
