@@ -98,8 +98,8 @@ def _tile(overlay: Overlay, k: int) -> NDArray[np.uint8]:
     top, left = (_TILE - size[1]) // 2, (_TILE - size[0]) // 2
     tile[top : top + size[1], left : left + size[0]] = colour
     _write(tile, f"slice {k + 1} of {overlay.hu_zyx.shape[0]}", (8, 20), 0.45, (200, 200, 200))
-    _write(tile, "R", (8, _TILE // 2), 0.6, (200, 200, 200))
-    _write(tile, "L", (_TILE - 22, _TILE // 2), 0.6, (200, 200, 200))
+    _write(tile, "R", (8, _TILE - 10), 0.6, (200, 200, 200))
+    _write(tile, "L", (_TILE - 22, _TILE - 10), 0.6, (200, 200, 200))
     return tile
 
 

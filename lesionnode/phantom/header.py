@@ -101,7 +101,12 @@ class StudyHeader:
     def completed(self, phantom: Phantom) -> StudyHeader:
         """Return this header with every derived value filled in."""
         study = self.study_instance_uid or derived_uid(
-            "phantom study", self.patient_id, self.accession_number, self.study_date, str(phantom.spec.seed)
+            "phantom study",
+            self.patient_id,
+            self.issuer_of_patient_id,
+            self.accession_number,
+            self.study_date + self.study_time,
+            str(phantom.spec.seed),
         )
         series = self.series_instance_uid or derived_uid(
             "phantom series", study, str(self.series_number), self.convolution_kernel, repr(phantom.spec)

@@ -155,8 +155,8 @@ class Patient:
         return np.asarray(hu + np.float32(130.0) * fissure, dtype=np.float32)
 
     def _ground_glass_hu(self, points: Points) -> FloatArray:
-        texture = waves(points, np.random.default_rng((self.spec.seed, 4)), 9.0, 3)
-        return np.asarray(np.float32(GROUND_GLASS_HU) + np.float32(38.0) * texture, dtype=np.float32)
+        texture = waves(points, np.random.default_rng((self.spec.seed, 4)), 9.0, 6)
+        return np.asarray(np.float32(GROUND_GLASS_HU) + np.float32(32.0) * texture, dtype=np.float32)
 
     def lung_ml(self, step_mm: float, in_view: InView) -> dict[Side, float]:
         """Measure each lung on a lattice of its own, as far as it is in view; ml of the scaled patient."""

@@ -61,11 +61,11 @@ class PhantomLesion:
 #: Both lungs, mostly posterior, basal and peripheral: the usual picture of a viral pneumonia.
 DEFAULT_LESIONS = (
     PhantomLesion(LesionClass.MIXED, Side.RIGHT, 0.36, 0.92, 0.62, (44.0, 34.0, 46.0)),
-    PhantomLesion(LesionClass.GROUND_GLASS, Side.RIGHT, 0.62, 0.45, 0.97, (30.0, 42.0, 36.0)),
+    PhantomLesion(LesionClass.GROUND_GLASS, Side.RIGHT, 0.62, 0.45, 0.97, (34.0, 46.0, 42.0)),
     PhantomLesion(LesionClass.GROUND_GLASS, Side.RIGHT, 0.80, 0.35, 0.45, (17.0, 20.0, 16.0)),
     PhantomLesion(LesionClass.CONSOLIDATION, Side.LEFT, 0.30, 0.95, 0.45, (36.0, 22.0, 34.0)),
-    PhantomLesion(LesionClass.GROUND_GLASS, Side.LEFT, 0.52, 0.62, 0.98, (28.0, 40.0, 40.0)),
-    PhantomLesion(LesionClass.MIXED, Side.LEFT, 0.74, 0.70, 0.70, (20.0, 18.0, 18.0)),
+    PhantomLesion(LesionClass.GROUND_GLASS, Side.LEFT, 0.52, 0.62, 0.98, (34.0, 46.0, 46.0)),
+    PhantomLesion(LesionClass.MIXED, Side.LEFT, 0.74, 0.70, 0.70, (26.0, 24.0, 24.0)),
 )
 
 

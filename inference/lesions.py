@@ -1,0 +1,269 @@
+"""Volumes, densities, single lesions and the zone score of an analysed series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from core.domain import (
+    FINDING_LABEL,
+    LUNG_LABEL,
+    CtVolume,
+    Finding,
+    Lesion,
+    LesionClass,
+    LesionMask,
+    LesionMeasurements,
+    LungMask,
+    Region,
+    RegionMeasurement,
+    Side,
+    Zone,
+    ZoneMeasurement,
+)
+from core.errors import InferenceError
+from core.geometry import CanonicalOrder
+
+_FINDINGS = len(FINDING_LABEL) + 1
+#: Number of pairs of labels; the pair of a voxel is its lung label × `_FINDINGS` + its lesion label.
+_PAIRS = (len(LUNG_LABEL) + 1) * _FINDINGS
+#: int16 values, and what maps the lowest to 0.
+_HU_VALUES, _HU_OFFSET = 65536, 32768
+#: Slices counted at once; bounds the memory of the wide integers that counting needs.
+_SLAB = 16
+#: Percent of a zone from which its score is 2, 3, 4; any lesion below scores 1.
+_SCORE_STEPS_PERCENT = (25.0, 50.0, 75.0)
+_THIRDS = ("lower", "middle", "upper")
+
+_Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementRules:
+    """What a site may choose about measuring.
+
+    Parameters
+    ----------
+    smallest_lesion_ml
+        Lesions below it count in the volumes but are not listed.
+    mixed_from, mixed_to
+        Share of consolidation voxels: below the first a lesion is ground glass, above the second it is
+        consolidation, between them (both included) mixed.
+    """
+
+    smallest_lesion_ml: float = 0.05
+    mixed_from: float = 0.25
+    mixed_to: float = 0.75
+
+
+_DEFAULT_RULES = MeasurementRules()
+
+
+def measure(
+    volume: CtVolume, lungs: LungMask, lesions: LesionMask, rules: MeasurementRules = _DEFAULT_RULES
+) -> LesionMeasurements:
+    """Measure every region, lesion and zone.
+
+    The voxels of each region are those of `core.regions.region_mask_zyx`. Zones are thirds of each lung's
+    own height along the patient's long axis; the published six-zone score (upper, middle and lower zone,
+    0–4 each, total 24) divides at the carina and the inferior pulmonary veins instead.
+
+    Parameters
+    ----------
+    volume
+        The analysed volume.
+    lungs, lesions
+        Masks on its grid.
+    rules
+        Site's choices.
+
+    Returns
+    -------
+    LesionMeasurements
+        Volumes in ml, attenuation in HU (population standard deviation), centroids in LPS mm.
+
+    Raises
+    ------
+    InferenceError
+        A mask is not on the volume's grid or holds an unknown label.
+    """
+    _check(volume, lungs, lesions)
+    box = _bounding_box(lungs.labels_zyx > 0)
+    pairs = lungs.labels_zyx[box] * np.uint8(_FINDINGS)
+    pairs += lesions.labels_zyx[box]
+    regions = _regions(_histograms(volume.hu_zyx[box], pairs), volume.geometry.voxel_ml)
+    zones = _zones(CanonicalOrder.of(volume.geometry).apply(pairs), volume.geometry.voxel_ml)
+    return LesionMeasurements(
+        regions=regions,
+        lesions=_single_lesions(volume, pairs, box, rules),
+        zones=zones,
+        severity_score=sum(zone.score for zone in zones),
+    )
+
+
+def _check(volume: CtVolume, lungs: LungMask, lesions: LesionMask) -> None:
+    """Raise unless both masks fit the volume and hold known labels only."""
+    for name, labels, highest in (
+        ("lung", lungs.labels_zyx, max(LUNG_LABEL.values())),
+        ("lesion", lesions.labels_zyx, max(FINDING_LABEL.values())),
+    ):
+        if labels.shape != volume.hu_zyx.shape:
+            raise InferenceError(
+                f"The {name} mask has shape {labels.shape}, the series {volume.hu_zyx.shape}: "
+                "nothing was measured; report this as a fault of the program."
+            )
+        if labels.size and int(labels.max()) > highest:
+            raise InferenceError(
+                f"The {name} mask holds the unknown label {int(labels.max())}: nothing was measured; "
+                "check that the model package's labels are those of its manifest."
+            )
+
+
+def _bounding_box(mask_zyx: NDArray[np.bool_]) -> _Box:
+    """Return the smallest box around a mask, an empty one where the mask is empty."""
+    by_slice = mask_zyx.any(axis=(1, 2))
+    if not by_slice.any():
+        return np.s_[0:0, 0:0, 0:0]
+    plane = np.asarray(mask_zyx[by_slice].any(axis=0))
+    spans = [np.flatnonzero(line)[[0, -1]] for line in (by_slice, plane.any(axis=1), plane.any(axis=0))]
+    z, y, x = (slice(int(first), int(last) + 1) for first, last in spans)
+    return z, y, x
+
+
+def _histograms(hu_zyx: NDArray[np.int16], pairs_zyx: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Count voxels by (pair, HU), shape (`_PAIRS`, `_HU_VALUES`): exact sums whatever the voxels' order."""
+    counts = np.zeros(_PAIRS * _HU_VALUES, np.int64)
+    for start in range(0, len(pairs_zyx), _SLAB):
+        pairs = pairs_zyx[start : start + _SLAB]
+        inside = pairs >= _FINDINGS
+        index = pairs[inside].astype(np.int64) * _HU_VALUES
+        index += hu_zyx[start : start + _SLAB][inside]
+        index += _HU_OFFSET
+        counts += np.bincount(index, minlength=counts.size)
+    return counts.reshape(_PAIRS, _HU_VALUES)
+
+
+def _regions(histograms: NDArray[np.int64], voxel_ml: float) -> tuple[RegionMeasurement, ...]:
+    """Measure every region from the histograms of its pairs."""
+    by_pair = histograms.sum(axis=1)
+    measured = []
+    for region in Region:
+        sides = [region.side] if region.side else list(Side)
+        in_lung = [LUNG_LABEL[side] * _FINDINGS for side in sides]
+        diseased = [pair + label for pair in in_lung for label in FINDING_LABEL.values()]
+        whole = in_lung + diseased
+        if region.finding is not None:
+            own = [pair + FINDING_LABEL[region.finding] for pair in in_lung]
+        else:
+            own = diseased if region is Region.LESIONS else whole
+        share = own if region.finding is not None else diseased
+        mean_hu, sd_hu = _mean_and_sd(histograms[own].sum(axis=0))
+        measured.append(
+            RegionMeasurement(
+                region=region,
+                volume_ml=float(by_pair[own].sum()) * voxel_ml,
+                percent_of_lung=_percent(int(by_pair[share].sum()), int(by_pair[whole].sum())),
+                mean_hu=mean_hu,
+                sd_hu=sd_hu,
+            )
+        )
+    return tuple(measured)
+
+
+def _mean_and_sd(histogram: NDArray[np.int64]) -> tuple[float | None, float | None]:
+    """Return mean and population standard deviation in HU of a histogram, None where it is empty."""
+    count = int(histogram.sum())
+    if count == 0:
+        return None, None
+    present = np.flatnonzero(histogram)
+    hu = present - _HU_OFFSET
+    weight = histogram[present]
+    mean = float(np.sum(hu * weight)) / count
+    return mean, float(np.sqrt(np.sum((hu - mean) ** 2 * weight) / count))
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100.0 * part / whole if whole else 0.0
+
+
+def _zones(pairs_zyx: NDArray[np.uint8], voxel_ml: float) -> tuple[ZoneMeasurement, ...]:
+    """Measure the thirds of each lung; `pairs_zyx` is canonical, z rises to the head."""
+    by_slice = np.zeros((len(pairs_zyx), _PAIRS), np.int64)
+    for z, plane in enumerate(pairs_zyx):
+        by_slice[z] = np.bincount(plane.ravel(), minlength=_PAIRS)
+    voxels: dict[Zone, tuple[int, int]] = {}
+    for side in Side:
+        first = LUNG_LABEL[side] * _FINDINGS
+        lung = by_slice[:, first : first + _FINDINGS].sum(axis=1)
+        lesion = lung - by_slice[:, first]
+        slices = np.flatnonzero(lung)
+        for third, name in enumerate(_THIRDS):
+            own = np.zeros(0, np.intp)
+            if slices.size:
+                span = np.arange(slices[0], slices[-1] + 1)
+                own = span[(2 * (span - slices[0]) + 1) * len(_THIRDS) // (2 * span.size) == third]
+            voxels[Zone(f"{name}_{side}")] = int(lung[own].sum()), int(lesion[own].sum())
+    return tuple(_zone(zone, *voxels[zone], voxel_ml) for zone in Zone)
+
+
+def _zone(zone: Zone, lung: int, lesion: int, voxel_ml: float) -> ZoneMeasurement:
+    """Build the measurement of a zone from its voxel counts."""
+    percent = _percent(lesion, lung)
+    score = 1 + sum(percent >= step for step in _SCORE_STEPS_PERCENT) if lesion else 0
+    return ZoneMeasurement(zone, lung * voxel_ml, lesion * voxel_ml, percent, score)
+
+
+def _single_lesions(
+    volume: CtVolume, pairs_zyx: NDArray[np.uint8], box: _Box, rules: MeasurementRules
+) -> tuple[Lesion, ...]:
+    """Return the connected lesions that are large enough, largest first."""
+    lesion = (pairs_zyx > _FINDINGS) & (pairs_zyx % _FINDINGS > 0)
+    inner = _bounding_box(lesion)
+    labels, count = ndimage.label(lesion[inner], np.ones((3, 3, 3), bool))
+    if count == 0:
+        return ()
+    where = np.flatnonzero(labels)
+    numbers = labels.ravel()[where]
+    pairs = pairs_zyx[inner].ravel()[where]
+    sizes = np.bincount(numbers)
+    listed = np.flatnonzero(sizes * volume.geometry.voxel_ml >= max(rules.smallest_lesion_ml, 1e-9))
+    index_zyx = np.unravel_index(where, labels.shape)
+    values = (
+        pairs % _FINDINGS == FINDING_LABEL[Finding.CONSOLIDATION],
+        pairs // _FINDINGS == LUNG_LABEL[Side.RIGHT],
+        volume.hu_zyx[box][inner].ravel()[where],
+        *index_zyx,
+    )
+    totals = [np.bincount(numbers, weights=value.astype(np.float64))[listed] for value in values]
+    means = np.stack(totals, axis=1) / sizes[listed, None]
+    corner = [outer.start + own.start for outer, own in zip(box, inner, strict=True)]
+    centroids = volume.geometry.to_lps_mm(means[:, 3:] + corner)
+    # Equal sizes are ordered from head to foot and front to back: numbering ignores the storage order.
+    order = np.lexsort((*np.round(centroids * [1, 1, -1], 3).T, -sizes[listed]))
+    return tuple(
+        _lesion(number, sizes[listed[at]] * volume.geometry.voxel_ml, means[at], centroids[at], rules)
+        for number, at in enumerate(order, start=1)
+    )
+
+
+def _lesion(
+    number: int,
+    volume_ml: float,
+    means: NDArray[np.float64],
+    centroid: NDArray[np.float64],
+    rules: MeasurementRules,
+) -> Lesion:
+    """Build a lesion from the means over its voxels: consolidation, right, HU."""
+    share = float(means[0])
+    if share < rules.mixed_from:
+        lesion_class = LesionClass.GROUND_GLASS
+    elif share > rules.mixed_to:
+        lesion_class = LesionClass.CONSOLIDATION
+    else:
+        lesion_class = LesionClass.MIXED
+    x, y, z = (float(value) for value in centroid)
+    side = Side.RIGHT if means[1] >= 0.5 else Side.LEFT
+    return Lesion(number, lesion_class, side, float(volume_ml), share, float(means[2]), (x, y, z))

@@ -1,0 +1,121 @@
+"""What happens to Hounsfield units before the model sees them: an ordered list of small, typed steps.
+
+A manifest names each step by its `step` key. A new kind of preparation is a new class in this module and a
+new member of `PreparationStep`; nothing else changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+#: Hounsfield units of air: what lies outside the scanned field.
+AIR_HU = -1024.0
+
+
+class _Step(BaseModel):
+    """A step of the preparation; knows its parameters, holds no state."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the prepared values; axes (…, y, x), shape unchanged."""
+        raise NotImplementedError
+
+
+class Clip(_Step):
+    """Limit values to an interval.
+
+    Parameters
+    ----------
+    low_hu, high_hu
+        Its ends, HU.
+    """
+
+    step: Literal["clip"]
+    low_hu: float
+    high_hu: float
+
+    @model_validator(mode="after")
+    def _ends_in_order(self) -> Clip:
+        if self.low_hu >= self.high_hu:
+            raise ValueError(f"low_hu ({self.low_hu:g}) must lie below high_hu ({self.high_hu:g})")
+        return self
+
+    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return values limited to [low_hu, high_hu]."""
+        return np.clip(values, np.float32(self.low_hu), np.float32(self.high_hu))
+
+
+class Rescale(_Step):
+    """Map one interval to another by a straight line; values outside follow the same line.
+
+    Parameters
+    ----------
+    source, target
+        The interval before and after; `from` and `to` in the manifest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    step: Literal["rescale"]
+    source: tuple[float, float] = Field(alias="from")
+    target: tuple[float, float] = Field(alias="to")
+
+    @model_validator(mode="after")
+    def _source_is_an_interval(self) -> Rescale:
+        if self.source[0] == self.source[1]:
+            raise ValueError(f"from must be an interval, found {self.source[0]:g} twice")
+        return self
+
+    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return values on the target interval's scale."""
+        slope = (self.target[1] - self.target[0]) / (self.source[1] - self.source[0])
+        offset = self.target[0] - slope * self.source[0]
+        return values * np.float32(slope) + np.float32(offset)
+
+
+class ZScore(_Step):
+    """Subtract a mean and divide by a standard deviation, both fixed at training.
+
+    Parameters
+    ----------
+    mean, sd
+        Of the training data, in the unit that the steps before leave.
+    """
+
+    step: Literal["zscore"]
+    mean: float
+    sd: float = Field(gt=0)
+
+    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return standardised values."""
+        return (values - np.float32(self.mean)) / np.float32(self.sd)
+
+
+PreparationStep = Annotated[Clip | Rescale | ZScore, Field(discriminator="step")]
+
+
+def prepare(values_hu: NDArray[np.float32], steps: Sequence[Clip | Rescale | ZScore]) -> NDArray[np.float32]:
+    """Apply the steps in their order.
+
+    Parameters
+    ----------
+    values_hu
+        (…, y, x) float32, HU.
+    steps
+        As the manifest lists them; none leaves Hounsfield units.
+
+    Returns
+    -------
+    ndarray
+        float32 of the same shape.
+    """
+    values = values_hu
+    for step in steps:
+        values = step.apply(values)
+    return np.asarray(values, dtype=np.float32)

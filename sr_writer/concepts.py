@@ -1,0 +1,129 @@
+"""What each region is called, coded and drawn as; one table for the SEG and the SR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from highdicom.color import CIELabColor
+from highdicom.sr import CodedConcept
+
+from core import codes
+from core.codes import PRIVATE_SCHEME, Code
+from core.domain import Finding, ModelIdentity, Region, Side
+from sr_writer.context import ResultContext
+
+# CID 240
+PRESENT = Code("52101004", "SCT", "Present")
+ABSENT = Code("272519000", "SCT", "Absent")
+# TID 1500 row 12
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+#: Share of a lung that is lesion; the counterpart of `core.codes.PERCENT_OF_LUNG`, which is a lesion's share.
+PERCENT_LESION = Code("percent-lesion", PRIVATE_SCHEME, "Percent of lung volume that is lesion")
+# CID 7162
+_MORPHOLOGICAL_OPERATIONS = Code("123104", "DCM", "Morphological Operations")
+
+_SIDE = {Side.RIGHT: codes.RIGHT, Side.LEFT: codes.LEFT}
+_FINDING = {
+    Finding.GROUND_GLASS: codes.GROUND_GLASS_OPACITY,
+    Finding.CONSOLIDATION: codes.CONSOLIDATION,
+}
+_LABEL = {
+    Region.LUNG_RIGHT: "Right lung",
+    Region.LUNG_LEFT: "Left lung",
+    Region.GROUND_GLASS_RIGHT: "Ground glass opacity, right",
+    Region.GROUND_GLASS_LEFT: "Ground glass opacity, left",
+    Region.CONSOLIDATION_RIGHT: "Consolidation, right",
+    Region.CONSOLIDATION_LEFT: "Consolidation, left",
+    Region.LESIONS: "All lesions",
+}
+# CIELab; told apart by lightness as well, for readers with colour vision deficiency.
+_COLOR_LAB = {
+    Region.LUNG_RIGHT: (75.0, -15.0, -25.0),
+    Region.LUNG_LEFT: (65.0, -10.0, -35.0),
+    Region.GROUND_GLASS_RIGHT: (90.0, -5.0, 70.0),
+    Region.GROUND_GLASS_LEFT: (85.0, 5.0, 60.0),
+    Region.CONSOLIDATION_RIGHT: (50.0, 65.0, 45.0),
+    Region.CONSOLIDATION_LEFT: (45.0, 60.0, 35.0),
+    Region.LESIONS: (65.0, 40.0, 60.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RegionConcept:
+    """How one region is named in results.
+
+    Parameters
+    ----------
+    label
+        Segment Label (0062,0005) and Tracking ID.
+    category, property_type
+        What the voxels are: CID 7150; CID 7151 and following.
+    anatomy, laterality
+        Where they are: CID 4030, CID 244.
+    """
+
+    label: str
+    category: Code
+    property_type: Code
+    anatomy: Code
+    laterality: Code
+
+    @classmethod
+    def of(cls, region: Region) -> RegionConcept:
+        """Return the concept of a region."""
+        laterality = codes.RIGHT_AND_LEFT if region.side is None else _SIDE[region.side]
+        if region.finding is not None:
+            property_type = _FINDING[region.finding]
+        else:
+            property_type = codes.LESION if region is Region.LESIONS else codes.LUNG
+        category = (
+            codes.ANATOMICAL_STRUCTURE
+            if property_type == codes.LUNG
+            else codes.MORPHOLOGICALLY_ALTERED_STRUCTURE
+        )
+        return cls(_LABEL[region], category, property_type, codes.LUNG, laterality)
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """What drew a region.
+
+    Parameters
+    ----------
+    name, version, manufacturer
+        Of the algorithm.
+    family
+        CID 7162.
+    parameters
+        What it was run with.
+    """
+
+    name: str
+    version: str
+    manufacturer: str
+    family: Code
+    parameters: str
+
+    @classmethod
+    def of(cls, region: Region, model: ModelIdentity, context: ResultContext) -> Algorithm:
+        """Return the algorithm of a region: lungs are drawn by the node itself, lesions by the model."""
+        if RegionConcept.of(region).property_type == codes.LUNG:
+            return cls(
+                "lesion-node lungs",
+                context.software_version,
+                context.manufacturer,
+                _MORPHOLOGICAL_OPERATIONS,
+                f"settings={context.settings_digest[:16]}",
+            )
+        parameters = f"{model.parameters}; provider={context.provider}; model sha256={model.sha256}"
+        return cls(model.name, model.version, model.manufacturer, Code(*model.family_code), parameters)
+
+
+def color(region: Region) -> CIELabColor:
+    """Return the Recommended Display CIELab Value (0062,000D) of a region."""
+    return CIELabColor(*_COLOR_LAB[region])
+
+
+def concept(code: Code) -> CodedConcept:
+    """Return a code as highdicom wants it."""
+    return CodedConcept(code.value, code.scheme, code.meaning)

@@ -1,0 +1,196 @@
+"""The measurement report: Comprehensive 3D SR (PS3.3 A.35.13), TID 1500, every group a TID 1411.
+
+Every number belongs to a segment of the SEG, so that a reader can count the voxels itself. What belongs to no
+segment (that there is no lesion, the total severity) stands in the Qualitative Evaluations of TID 1500.
+"""
+
+from __future__ import annotations
+
+from highdicom import sr
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes as dcm_codes
+from pydicom.uid import ExplicitVRLittleEndian
+
+from core import codes
+from core.codes import Code
+from core.ct_header import CT_IMAGE_STORAGE
+from core.domain import Analysis, ModelIdentity, Region, ResultKind
+from sr_writer.concepts import ABSENT, PRESENT, QUALITATIVE_EVALUATIONS, concept
+from sr_writer.context import ResultContext
+from sr_writer.elements import reference, uid_element
+from sr_writer.equipment import series_description, sign
+from sr_writer.identity import SourceIdentity
+from sr_writer.measurement_groups import GROUP_KINDS, SOURCE_SERIES_PLACEHOLDER, MeasurementGroup, ReportInput
+from sr_writer.uids import ResultUids, observer_uid
+
+#: Encoding of this object; part of its UIDs, because another encoding is another object.
+VARIANT = "comprehensive-3d"
+
+# CID 100
+_PROCEDURE_REPORTED = Code("25045-6", "LN", "CT unspecified body region")
+_CT_CHEST = Code("24627-2", "LN", "CT Chest")
+_HIGHEST_SCORE = 24
+
+
+def measurement_report(
+    analysis: Analysis,
+    segmentation: Dataset | None,
+    identity: SourceIdentity,
+    context: ResultContext,
+    uids: ResultUids,
+) -> Dataset:
+    """Write the measurements of an analysis as a structured report.
+
+    Parameters
+    ----------
+    analysis
+        Source volume and measurements.
+    segmentation
+        The SEG of the same analysis; None where no region has a voxel.
+    identity, context, uids
+        Patient and study, circumstances, UIDs.
+
+    Returns
+    -------
+    Dataset
+        The object with File Meta Information, not yet encoded.
+    """
+    groups: list[MeasurementGroup] = []
+    if segmentation is not None:
+        material = ReportInput(analysis, segmentation, context, uids)
+        groups = [group for make_groups in GROUP_KINDS for group in make_groups(material)]
+    content = _content(groups, analysis, context)
+    result = _document(content, segmentation, context, uids, analysis.lesions.model)
+    _name_source_series(result, str(analysis.volume.headers[0].SeriesInstanceUID))
+    result.CurrentRequestedProcedureEvidenceSequence = [_evidence(analysis, segmentation, identity)]
+    identity.apply(result)
+    if identity.header.get("ProcedureCodeSequence"):
+        result.PerformedProcedureCodeSequence = result.ProcedureCodeSequence
+    sign(result, identity, context, analysis.lesions.model)
+    return result
+
+
+def _document(
+    content: sr.MeasurementReport,
+    segmentation: Dataset | None,
+    context: ResultContext,
+    uids: ResultUids,
+    model: ModelIdentity,
+) -> Dataset:
+    """Return the object around a content tree, without identity and evidence."""
+    kind = ResultKind.MEASUREMENT_REPORT
+    return sr.Comprehensive3DSR(
+        evidence=[_template(segmentation)],
+        content=content[0],
+        series_instance_uid=uids.series(kind, VARIANT),
+        series_number=context.series_number(kind),
+        sop_instance_uid=uids.instance(kind, VARIANT),
+        instance_number=1,
+        manufacturer=context.manufacturer,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        series_description=series_description("Lesion measurements", model),
+        performed_procedure_codes=[concept(_CT_CHEST)],
+        coding_schemes=[_private_scheme()],
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+
+
+def _content(
+    groups: list[MeasurementGroup], analysis: Analysis, context: ResultContext
+) -> sr.MeasurementReport:
+    observer = sr.ObserverContext(
+        observer_type=dcm_codes.DCM.Device,
+        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+            uid=observer_uid(context),
+            name=context.node_name,
+            manufacturer_name=context.manufacturer,
+            serial_number=context.device_serial_number,
+        ),
+    )
+    # The library builds no report without a group; where there is none its container is taken out again.
+    placeholder = [sr.MeasurementsAndQualitativeEvaluations(sr.TrackingIdentifier("2.25.1", "none"))]
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=concept(_PROCEDURE_REPORTED),
+        imaging_measurements=groups or placeholder,
+        title=dcm_codes.DCM.ImagingMeasurementReport,
+    )
+    if not groups:
+        del report[0].ContentSequence[-1]
+    report[0].ContentSequence.append(_qualitative_evaluations(analysis))
+    return report
+
+
+def _qualitative_evaluations(analysis: Analysis) -> sr.ContainerContentItem:
+    """Return what is said about the examination as a whole (TID 1500 rows 12 to 14)."""
+    measurements = analysis.measurements
+    found = measurements.of(Region.LESIONS).volume_ml > 0
+    contains = sr.RelationshipTypeValues.CONTAINS
+    container = sr.ContainerContentItem(concept(QUALITATIVE_EVALUATIONS), relationship_type=contains)
+    container.ContentSequence = sr.ContentSequence(
+        [
+            sr.CodeContentItem(concept(codes.LESION), concept(PRESENT if found else ABSENT), contains),
+            sr.TextContentItem(
+                concept(codes.SEVERITY_SCORE),
+                f"{measurements.severity_score} of {_HIGHEST_SCORE}",
+                contains,
+            ),
+        ]
+    )
+    return container
+
+
+def _private_scheme() -> CodingSchemeIdentificationItem:
+    return CodingSchemeIdentificationItem(codes.PRIVATE_SCHEME, name=codes.PRIVATE_SCHEME_NAME)
+
+
+def _template(segmentation: Dataset | None) -> Dataset:
+    """Return what highdicom needs to know about the evidence; patient and study are filled in afterwards."""
+    template = Dataset()
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
+        setattr(template, keyword, "")
+    for keyword in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime"):
+        setattr(template, keyword, "")
+    template.StudyInstanceUID = template.SeriesInstanceUID = "2.25.1"
+    if segmentation is None:
+        template.SOPClassUID, template.SOPInstanceUID = CT_IMAGE_STORAGE, "2.25.1"
+    else:
+        template.SOPClassUID = segmentation.SOPClassUID
+        template.SOPInstanceUID = segmentation.SOPInstanceUID
+    return template
+
+
+def _name_source_series(item: Dataset, series_instance_uid: str) -> None:
+    """Put the source's Series Instance UID where the groups have a placeholder."""
+    for child in item.get("ContentSequence", ()):
+        if child.get("UID") == SOURCE_SERIES_PLACEHOLDER:
+            child.add(uid_element("UID", series_instance_uid))
+        _name_source_series(child, series_instance_uid)
+
+
+def _evidence(analysis: Analysis, segmentation: Dataset | None, identity: SourceIdentity) -> Dataset:
+    """Return the Hierarchical SOP Instance Reference (PS3.3 C.17.2.1) of the source and the SEG."""
+    headers = analysis.volume.headers
+    all_series = [
+        _series_evidence(
+            str(headers[0].SeriesInstanceUID),
+            [(str(header.SOPClassUID), str(header.SOPInstanceUID)) for header in headers],
+        )
+    ]
+    if segmentation is not None:
+        instance = (str(segmentation.SOPClassUID), str(segmentation.SOPInstanceUID))
+        all_series.append(_series_evidence(str(segmentation.SeriesInstanceUID), [instance]))
+    study = Dataset()
+    study.add(uid_element("StudyInstanceUID", identity.text("StudyInstanceUID")))
+    study.ReferencedSeriesSequence = all_series
+    return study
+
+
+def _series_evidence(series_instance_uid: str, instances: list[tuple[str, str]]) -> Dataset:
+    series = Dataset()
+    series.add(uid_element("SeriesInstanceUID", series_instance_uid))
+    series.ReferencedSOPSequence = [reference(*instance) for instance in instances]
+    return series

@@ -1,0 +1,73 @@
+"""From an analysis to the objects that are sent: the one entrance to the writers."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset
+
+from core.domain import Analysis, ModelIdentity, ResultKind, ResultObject, ResultSet
+from core.errors import ResultEncodingError
+from sr_writer.context import ResultContext, is_plain_text
+from sr_writer.identity import SourceIdentity
+from sr_writer.measurement_report import measurement_report
+from sr_writer.segmentation import segmentation
+from sr_writer.uids import ResultUids
+
+
+def write_results(analysis: Analysis, context: ResultContext) -> ResultSet:
+    """Write all results of one analysed series.
+
+    Parameters
+    ----------
+    analysis
+        Source volume, masks, measurements.
+    context
+        Who writes, when, and from which bytes.
+
+    Returns
+    -------
+    ResultSet
+        The SEG, then the SR that refers to it; only the SR where no region has a voxel. Each data set was
+        encoded once and read back: writing it again gives the very bytes that were verified.
+
+    Raises
+    ------
+    ResultEncodingError
+        Where a result would be wrong: mixed patients, lost characters, masks that cannot be placed.
+    """
+    _check_model(analysis.lesions.model)
+    identity = SourceIdentity.of(analysis.volume)
+    uids = ResultUids.of(analysis.volume, identity, context, analysis.lesions.model)
+    objects: list[ResultObject] = []
+    remarks: list[str] = []
+    seg = segmentation(analysis, identity, context, uids)
+    if seg is None:
+        remarks.append("No segmentation was written: neither lungs nor lesions were found.")
+    else:
+        seg = _encoded(seg, identity)
+        objects.append(ResultObject(ResultKind.SEGMENTATION, seg))
+    report = measurement_report(analysis, seg, identity, context, uids)
+    objects.append(ResultObject(ResultKind.MEASUREMENT_REPORT, _encoded(report, identity)))
+    return ResultSet(tuple(objects), tuple(remarks))
+
+
+def _encoded(result: Dataset, identity: SourceIdentity) -> Dataset:
+    """Encode a result, verify the bytes and return them parsed."""
+    buffer = BytesIO()
+    dcmwrite(buffer, result, enforce_file_format=True)
+    encoded = buffer.getvalue()
+    identity.verify(encoded)
+    return dcmread(BytesIO(encoded))
+
+
+def _check_model(model: ModelIdentity) -> None:
+    longest = {"name": 64, "version": 64, "manufacturer": 64, "parameters": 1024}
+    for field, length in longest.items():
+        text = getattr(model, field)
+        if not is_plain_text(text) or len(text) > length:
+            raise ResultEncodingError(
+                f"{field} of the model package is {text!r}; results need at most {length} printable ASCII "
+                "characters without backslash. Correct the package's manifest."
+            )

@@ -1,0 +1,228 @@
+"""The segmentation object: BINARY SEG (PS3.3 A.51), one segment per region.
+
+highdicom builds the object and every module of it; its frames are written here. Its constructor wants
+overlapping segments as one array of (z, y, x, segment) and sums it to see whether they overlap: 14 bytes per
+voxel and most of the time. Regions are nested by definition (a lung contains its lesions), so nothing has to
+be found out, and one region at a time is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import highdicom as hd
+import numpy as np
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from core.codes import Code
+from core.ct_header import CT_IMAGE_STORAGE
+from core.domain import Analysis, CtVolume, Region, ResultKind
+from sr_writer.concepts import Algorithm, RegionConcept, color, concept
+from sr_writer.context import ResultContext
+from sr_writer.elements import raw_sequence, reference, uid_element, write_as_is
+from sr_writer.equipment import code_item, series_description, sign
+from sr_writer.identity import IMAGE_ATTRIBUTES, SourceIdentity
+from sr_writer.segment_pixels import pack_segments
+from sr_writer.source_planes import SourcePlanes
+from sr_writer.uids import ResultUids
+
+#: Encoding of this object; part of its UIDs, because another encoding is another object.
+VARIANT = "binary"
+
+# CID 7203, CID 7202
+_SEGMENTATION = Code("113076", "DCM", "Segmentation")
+_SOURCE_IMAGE = Code("121322", "DCM", "Source Image for Image Processing Operation")
+_PLACEHOLDER_UID = "2.25.1"
+_LOSSY_ATTRIBUTES = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+
+
+def segmentation(
+    analysis: Analysis, identity: SourceIdentity, context: ResultContext, uids: ResultUids
+) -> Dataset | None:
+    """Write the regions of an analysis as a segmentation object.
+
+    Segment Numbers are fixed: every region is described, one without voxels has no frames.
+
+    Parameters
+    ----------
+    analysis
+        Source volume and masks.
+    identity, context, uids
+        Patient and study, circumstances, UIDs.
+
+    Returns
+    -------
+    Dataset or None
+        The object with File Meta Information, not yet encoded; None where no region has a voxel.
+
+    Raises
+    ------
+    ResultEncodingError
+        Where the masks cannot be placed in the source's coordinates.
+    """
+    planes = SourcePlanes.of(analysis.volume)
+    used, pixel_data = pack_segments(analysis)
+    if not any(indices for _, indices in used):
+        return None
+    result = _skeleton(analysis, planes, context, uids)
+    _reference_sources(result, analysis.volume)
+    result.PerFrameFunctionalGroupsSequence = list(_frame_items(analysis.volume, planes, used))
+    result.NumberOfFrames = len(result.PerFrameFunctionalGroupsSequence)
+    # Lesions lie in lungs, so where there is a lesion two segments share its voxels, and else none do.
+    result.SegmentsOverlap = "YES" if any(of for region, of in used if region is Region.LESIONS) else "NO"
+    result.add_new("PixelData", "OB", pixel_data)
+    identity.apply(result, IMAGE_ATTRIBUTES)
+    if "PositionReferenceIndicator" not in result:  # type 2
+        result.PositionReferenceIndicator = None
+    sign(result, identity, context, analysis.lesions.model)
+    return result
+
+
+def _skeleton(
+    analysis: Analysis, planes: SourcePlanes, context: ResultContext, uids: ResultUids
+) -> hd.seg.Segmentation:
+    """Return a segmentation with everything but its frames, references and identity."""
+    model = analysis.lesions.model
+    rows, columns = analysis.volume.geometry.shape_zyx[1:]
+    one_pixel = np.zeros((1, rows, columns), dtype=np.uint8)
+    one_pixel[0, 0, 0] = 1
+    kind = ResultKind.SEGMENTATION
+    result = hd.seg.Segmentation(
+        source_images=[_template(analysis.volume, planes)],
+        pixel_array=one_pixel,
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_description(region, analysis, context, uids) for region in Region],
+        series_instance_uid=uids.series(kind, VARIANT),
+        series_number=context.series_number(kind),
+        sop_instance_uid=uids.instance(kind, VARIANT),
+        instance_number=1,
+        manufacturer=context.manufacturer,
+        manufacturer_model_name=context.node_name,
+        software_versions=context.software_version,
+        device_serial_number=context.device_serial_number,
+        content_label="LESIONS",
+        content_description=series_description("Lungs and lesions", model),
+        series_description=series_description("Lesion segmentation", model),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+    dimensions = uids.dimension_organization(kind, VARIANT)
+    result.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimensions
+    for index in result.DimensionIndexSequence:
+        index.DimensionOrganizationUID = dimensions
+    return result
+
+
+def _template(volume: CtVolume, planes: SourcePlanes) -> Dataset:
+    """Return what highdicom needs to know about the source, complete whatever the scanner left out."""
+    template = Dataset()
+    template.SOPClassUID = CT_IMAGE_STORAGE
+    template.Modality = "CT"
+    for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        setattr(template, keyword, _PLACEHOLDER_UID)
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
+        setattr(template, keyword, "")
+    for keyword in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime"):
+        setattr(template, keyword, "")
+    template.Rows, template.Columns = volume.geometry.shape_zyx[1:]
+    template.ImagePositionPatient = list(planes.positions[0])
+    template.ImageOrientationPatient = list(planes.orientation)
+    template.PixelSpacing = list(planes.pixel_spacing)
+    template.SliceThickness = planes.slice_thickness
+    template.SpacingBetweenSlices = planes.slice_spacing
+    lossy = next((item for item in volume.headers if item.get("LossyImageCompression") == "01"), None)
+    if lossy is not None:
+        for keyword in _LOSSY_ATTRIBUTES:
+            if keyword in lossy:
+                template[keyword] = lossy[keyword]
+    return template
+
+
+def _description(
+    region: Region, analysis: Analysis, context: ResultContext, uids: ResultUids
+) -> hd.seg.SegmentDescription:
+    names = RegionConcept.of(region)
+    algorithm = Algorithm.of(region, analysis.lesions.model, context)
+    identification = hd.AlgorithmIdentificationSequence(
+        name=algorithm.name,
+        family=concept(algorithm.family),
+        version=algorithm.version,
+        source=algorithm.manufacturer,
+    )
+    identification[0].AlgorithmParameters = algorithm.parameters
+    description = hd.seg.SegmentDescription(
+        segment_number=region.value,
+        segment_label=names.label,
+        segmented_property_category=concept(names.category),
+        segmented_property_type=concept(names.property_type),
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=identification,
+        tracking_uid=uids.tracking(region),
+        tracking_id=names.label,
+        anatomic_regions=[concept(names.anatomy)],
+        display_color=color(region),
+    )
+    modifier = code_item(names.laterality)
+    description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [modifier]
+    if names.property_type == names.anatomy:
+        kind = description.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [code_item(names.laterality)]
+    return description
+
+
+def _reference_sources(result: Dataset, volume: CtVolume) -> None:
+    """Refer to every source instance: General Reference and Common Instance Reference modules."""
+    sop_class = str(volume.headers[0].SOPClassUID)
+    instances = [reference(sop_class, str(header.SOPInstanceUID)) for header in volume.headers]
+    result.SourceImageSequence = instances
+    series = Dataset()
+    series.add(uid_element("SeriesInstanceUID", str(volume.headers[0].SeriesInstanceUID)))
+    series.ReferencedInstanceSequence = instances
+    result.ReferencedSeriesSequence = [series]
+
+
+def _frame_items(
+    volume: CtVolume, planes: SourcePlanes, used: list[tuple[Region, tuple[int, ...]]]
+) -> Iterator[Dataset]:
+    """Yield the functional groups of each frame, segment by segment, each in axis-z order.
+
+    What depends on the plane alone is encoded once and shared by the segments: encoding a few thousand frames
+    of nested sequences would otherwise take longer than finding their pixels.
+    """
+    indices = sorted({plane for _, of_region in used for plane in of_region})
+    ordinals = {plane: ordinal for ordinal, plane in enumerate(indices, start=1)}
+    sop_class = str(volume.headers[0].SOPClassUID)
+    shared = {plane: _plane_groups(volume, planes, plane, sop_class) for plane in indices}
+    for region, of_region in used:
+        segment = Dataset()
+        segment.ReferencedSegmentNumber = region.value
+        identification = raw_sequence("SegmentIdentificationSequence", [segment])
+        for plane in of_region:
+            content = Dataset()
+            content.DimensionIndexValues = [region.value, ordinals[plane]]
+            item = Dataset()
+            item.FrameContentSequence = [content]
+            for element in (*shared[plane], identification):
+                item[element.tag] = element
+            write_as_is(item)
+            yield item
+
+
+def _plane_groups(
+    volume: CtVolume, planes: SourcePlanes, plane: int, sop_class: str
+) -> tuple[RawDataElement, RawDataElement]:
+    """Return the Plane Position and Derivation Image macros (PS3.3 C.7.6.16.2.3, C.7.6.16.2.6) of a plane."""
+    position = Dataset()
+    position.ImagePositionPatient = list(planes.positions[plane])
+    frame = volume.frames[plane]
+    source = reference(sop_class, frame.sop_instance_uid, frame.frame_number)
+    source.PurposeOfReferenceCodeSequence = [code_item(_SOURCE_IMAGE)]
+    source.SpatialLocationsPreserved = "YES"
+    derivation = Dataset()
+    derivation.SourceImageSequence = [source]
+    derivation.DerivationCodeSequence = [code_item(_SEGMENTATION)]
+    return (
+        raw_sequence("PlanePositionSequence", [position]),
+        raw_sequence("DerivationImageSequence", [derivation]),
+    )

@@ -1,0 +1,85 @@
+"""UIDs of results: the same inputs always give the same ones, any other input gives others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.domain import CtVolume, ModelIdentity, Region, ResultKind
+from core.errors import ResultEncodingError
+from core.uid import derived_uid
+from sr_writer.context import ResultContext
+from sr_writer.identity import SourceIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class ResultUids:
+    """Derives every UID of one run of the writers.
+
+    Parameters
+    ----------
+    run
+        Everything that makes this run another one than any other: who, what from, what with.
+    patient
+        Who the patient is, for what is tracked over time.
+    """
+
+    run: tuple[str, ...]
+    patient: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, volume: CtVolume, identity: SourceIdentity, context: ResultContext, model: ModelIdentity
+    ) -> ResultUids:
+        """Collect the inputs.
+
+        A study sent again with a corrected Patient ID keeps its SOP Instance UIDs; without the patient and
+        the digests among the inputs, its results would bear the UIDs of the wrong patient's results.
+
+        Raises
+        ------
+        ResultEncodingError
+            Where the digest of a source instance is unknown.
+        """
+        sources: list[str] = []
+        for uid in sorted({frame.sop_instance_uid for frame in volume.frames}):
+            digest = context.source_digests.get(uid)
+            if digest is None:
+                raise ResultEncodingError(
+                    "The digest of a source image is unknown, so no UID can be derived for its results. "
+                    "Have the series sent again."
+                )
+            sources += [uid, digest]
+        run = (
+            identity.text("PatientID"),
+            identity.text("IssuerOfPatientID"),
+            identity.text("StudyInstanceUID"),
+            context.software_version,
+            model.sha256,
+            model.parameters,
+            context.settings_digest,
+            context.provider,
+            str(context.generation),
+            *sources,
+        )
+        return cls(run, identity.patient_key)
+
+    def series(self, kind: ResultKind, variant: str) -> str:
+        """Return the Series Instance UID of a kind of result; a variant is an encoding of it."""
+        return derived_uid("series", kind.value, variant, *self.run)
+
+    def instance(self, kind: ResultKind, variant: str) -> str:
+        """Return the SOP Instance UID of a kind of result."""
+        return derived_uid("instance", kind.value, variant, *self.run)
+
+    def dimension_organization(self, kind: ResultKind, variant: str) -> str:
+        """Return the Dimension Organization UID (0020,9164) of a multi-frame result."""
+        return derived_uid("dimensions", kind.value, variant, *self.run)
+
+    def tracking(self, region: Region) -> str:
+        """Return the Tracking UID (0062,0021) of a region: the same in every study of the patient."""
+        return derived_uid("tracking", region.name, *self.patient)
+
+
+def observer_uid(context: ResultContext) -> str:
+    """Return the Device Observer UID of this installation."""
+    return derived_uid("device observer", context.manufacturer, context.device_serial_number)

@@ -1,0 +1,251 @@
+"""The written measurement report, judged by its bytes and by programs that are not ours."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+
+from core import codes
+from core.domain import Analysis, Region, ResultKind, Side
+from sr_writer.concepts import PERCENT_LESION
+from sr_writer.results import write_results
+from tests.helpers.analyses import Phantom, analysis_of, context_of, encoded
+from tests.helpers.judges import dciodvfy_complaints, read_segments, tid1500_groups
+
+CASES = {
+    "both lungs": Phantom(),
+    "no lesion": Phantom(lesion_sides=()),
+    "one lung": Phantom(lungs=(Side.LEFT,)),
+    "no region": Phantom(lungs=()),
+    "enhanced": Phantom(enhanced=True),
+    "minimal header": Phantom(
+        attributes={
+            "PatientBirthDate": None,
+            "StudyTime": None,
+            "StudyID": None,
+            "AccessionNumber": None,
+            "ReferringPhysicianName": None,
+            "Manufacturer": None,
+            "SpecificCharacterSet": None,
+        }
+    ),
+}
+PARTS = {
+    "volume": codes.VOLUME.value,
+    "mean": codes.ATTENUATION_MEAN.value,
+    "sd": codes.ATTENUATION_SD.value,
+    "percent of lung": codes.PERCENT_OF_LUNG.value,
+    "percent lesion": PERCENT_LESION.value,
+    "count": codes.LESION_COUNT.value,
+    "severity": codes.SEVERITY_SCORE.value,
+}
+
+
+def report_of(analysis: Analysis) -> Dataset:
+    """Return the SR of an analysis, read back from its bytes."""
+    result = write_results(analysis, context_of(analysis)).objects[-1]
+    assert result.kind is ResultKind.MEASUREMENT_REPORT
+    return result.dataset
+
+
+def content_items(item: Dataset) -> Iterator[Dataset]:
+    """Yield every content item below an item."""
+    for child in item.get("ContentSequence", ()):
+        yield child
+        yield from content_items(child)
+
+
+def name_of(item: Dataset) -> str:
+    """Return the code value of a content item's concept name."""
+    code = item.ConceptNameCodeSequence[0]
+    return str(code.get("CodeValue") or code.LongCodeValue)
+
+
+def numbers_of(group: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of a group as dcmqi read it, by code value."""
+    return {item["quantity"]["CodeValue"]: float(item["value"]) for item in group["measurementItems"]}
+
+
+def written(analysis: Analysis, folder: Path) -> dict[ResultKind, Path]:
+    """Write the results of an analysis as files."""
+    paths = {}
+    for result in write_results(analysis, context_of(analysis)).objects:
+        paths[result.kind] = folder / f"{result.kind.value}.dcm"
+        paths[result.kind].write_bytes(encoded(result.dataset))
+    return paths
+
+
+@pytest.mark.parametrize("phantom", CASES.values(), ids=CASES.keys())
+def test_validator_finds_no_fault(phantom: Phantom, tmp_path: Path) -> None:
+    """The SR of every kind of case conforms to its IOD."""
+    path = written(analysis_of(phantom), tmp_path)[ResultKind.MEASUREMENT_REPORT]
+    complaints = dciodvfy_complaints(path)
+    if "StudyTime" in phantom.attributes:  # what the source does not say cannot be made up
+        complaints = [line for line in complaints if "needed to build DICOMDIR" not in line]
+    assert complaints == []
+
+
+@pytest.mark.parametrize("phantom", CASES.values(), ids=CASES.keys())
+def test_dcmtk_reads_the_document(phantom: Phantom, tmp_path: Path) -> None:
+    """DCMTK accepts the content tree without warnings."""
+    program = shutil.which("dsrdump")
+    if program is None:
+        pytest.skip("dsrdump (DCMTK) is not installed")
+    path = written(analysis_of(phantom), tmp_path)[ResultKind.MEASUREMENT_REPORT]
+    run = subprocess.run([program, path], capture_output=True, check=False, timeout=60, text=True)
+    assert run.returncode == 0
+    assert "E:" not in run.stderr
+    assert "W:" not in run.stderr
+
+
+def test_numbers_are_those_of_the_segments(tmp_path: Path) -> None:
+    """Every group names a segment whose voxels, counted by another program, give the reported volume."""
+    analysis = analysis_of()
+    paths = written(analysis, tmp_path)
+    segments = read_segments(paths[ResultKind.SEGMENTATION], tmp_path)
+    groups = tid1500_groups(paths[ResultKind.MEASUREMENT_REPORT], tmp_path)
+    assert [group["ReferencedSegment"] for group in groups] == [region.value for region in Region]
+    for group in groups:
+        region = Region(group["ReferencedSegment"])
+        measured = analysis.measurements.of(region)
+        numbers = numbers_of(group)
+        assert numbers[PARTS["volume"]] == pytest.approx(segments[region.value].volume_ml, rel=1e-6)
+        assert numbers[PARTS["mean"]] == pytest.approx(measured.mean_hu)
+        assert numbers[PARTS["sd"]] == pytest.approx(measured.sd_hu)
+        share = PARTS["percent lesion" if region.value <= 2 else "percent of lung"]
+        assert numbers[share] == pytest.approx(measured.percent_of_lung)
+
+
+def test_units_are_ucum(tmp_path: Path) -> None:
+    """Volumes are in cm3, attenuation in Hounsfield units, shares in percent."""
+    path = written(analysis_of(), tmp_path)[ResultKind.MEASUREMENT_REPORT]
+    for group in tid1500_groups(path, tmp_path):
+        units = {
+            item["quantity"]["CodeValue"]: item["units"]["CodeValue"] for item in group["measurementItems"]
+        }
+        assert units[PARTS["volume"]] == "cm3"
+        assert units[PARTS["mean"]] == units[PARTS["sd"]] == "[hnsf'U]"
+        assert {"%"} == {unit for code, unit in units.items() if code.startswith("percent")}
+
+
+def test_finding_site_and_side(tmp_path: Path) -> None:
+    """Each group says what was found, in the lung, on which side."""
+    path = written(analysis_of(), tmp_path)[ResultKind.MEASUREMENT_REPORT]
+    groups = {group["ReferencedSegment"]: group for group in tid1500_groups(path, tmp_path)}
+    assert groups[4]["Finding"]["CodeValue"] == "112120"
+    assert groups[6]["Finding"]["CodeValue"] == "95436008"
+    assert {group["FindingSite"]["CodeValue"] for group in groups.values()} == {"39607008"}
+    sides = [groups[number]["Laterality"]["CodeMeaning"] for number in sorted(groups)]
+    assert sides[:6] == ["Right", "Left"] * 3
+    assert groups[3]["measurementAlgorithmIdentification"]["AlgorithmName"] == "densitometry"
+    assert "CPUExecutionProvider" in groups[3]["measurementAlgorithmIdentification"]["AlgorithmParameters"][0]
+
+
+def test_count_and_severity_stand_with_all_lesions(tmp_path: Path) -> None:
+    """The group of all lesions has their number and the total severity score."""
+    analysis = analysis_of()
+    path = written(analysis, tmp_path)[ResultKind.MEASUREMENT_REPORT]
+    numbers = numbers_of(tid1500_groups(path, tmp_path)[-1])
+    assert numbers[PARTS["count"]] == len(analysis.measurements.lesions)
+    assert numbers[PARTS["severity"]] == analysis.measurements.severity_score
+
+
+def test_no_lesion_is_said_explicitly(tmp_path: Path) -> None:
+    """Without lesions there are two lung groups with 0 %, and the absence is a coded statement."""
+    analysis = analysis_of(Phantom(lesion_sides=()))
+    path = written(analysis, tmp_path)[ResultKind.MEASUREMENT_REPORT]
+    groups = tid1500_groups(path, tmp_path)
+    assert [group["ReferencedSegment"] for group in groups] == [1, 2]
+    assert {numbers_of(group)[PARTS["percent lesion"]] for group in groups} == {0.0}
+    assert _statements(report_of(analysis)) == {("52988006", "272519000")}
+
+
+@pytest.mark.parametrize("lungs", [(), (Side.RIGHT,)])
+def test_report_without_groups_still_speaks(lungs: tuple[Side, ...]) -> None:
+    """Also where no segmentation exists, the report says that no lesion was found."""
+    report = report_of(analysis_of(Phantom(lungs=lungs, lesion_sides=())))
+    assert _statements(report) == {("52988006", "272519000")}
+    severity = [item for item in content_items(report) if item.ValueType == "TEXT"][-1]
+    assert severity.TextValue == "0 of 24"
+
+
+def _statements(report: Dataset) -> set[tuple[str, str]]:
+    """Return the coded evaluations of lesions as (name, value)."""
+    return {
+        (name_of(item), item.ConceptCodeSequence[0].CodeValue)
+        for item in content_items(report)
+        if item.ValueType == "CODE" and name_of(item) == "52988006"
+    }
+
+
+def test_every_group_is_volumetric() -> None:
+    """All groups follow TID 1411; a mixture makes validators judge all of them wrongly."""
+    report = report_of(analysis_of())
+    templates = [
+        item.ContentTemplateSequence[0].TemplateIdentifier
+        for item in content_items(report)
+        if name_of(item) == "125007"
+    ]
+    assert templates == ["1411"] * 7
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+
+
+def test_report_is_preliminary() -> None:
+    """A result nobody has looked at is complete, unverified and preliminary."""
+    report = report_of(analysis_of())
+    flags = (report.CompletionFlag, report.VerificationFlag, report.PreliminaryFlag)
+    assert flags == ("COMPLETE", "UNVERIFIED", "PRELIMINARY")
+    observers = [item for item in content_items(report) if name_of(item) == "121005"]
+    assert [item.ConceptCodeSequence[0].CodeMeaning for item in observers] == ["Device"]
+
+
+def test_evidence_is_the_source_and_the_segmentation() -> None:
+    """The evidence lists every source image and the SEG, and nothing else."""
+    analysis = analysis_of()
+    seg, report = (item.dataset for item in write_results(analysis, context_of(analysis)).objects)
+    study = report.CurrentRequestedProcedureEvidenceSequence[0]
+    listed = {
+        (series.SeriesInstanceUID, item.ReferencedSOPInstanceUID)
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    expected = {(header.SeriesInstanceUID, header.SOPInstanceUID) for header in analysis.volume.headers}
+    assert listed == expected | {(seg.SeriesInstanceUID, seg.SOPInstanceUID)}
+    assert study.StudyInstanceUID == report.StudyInstanceUID == seg.StudyInstanceUID
+
+
+def test_groups_and_segments_share_tracking() -> None:
+    """A region has one Tracking UID and identifier in both objects."""
+    analysis = analysis_of()
+    seg, report = (item.dataset for item in write_results(analysis, context_of(analysis)).objects)
+    in_report = [item.UID for item in content_items(report) if name_of(item) == "112040"]
+    names = [item.TextValue for item in content_items(report) if name_of(item) == "112039"]
+    assert in_report == [item.TrackingUID for item in seg.SegmentSequence]
+    assert names == [item.TrackingID for item in seg.SegmentSequence]
+
+
+def test_private_codes_are_declared() -> None:
+    """The private coding scheme is identified in the object that uses it."""
+    report = report_of(analysis_of())
+    declared = {item.CodingSchemeDesignator for item in report.CodingSchemeIdentificationSequence}
+    used = {
+        item.ConceptNameCodeSequence[0].CodingSchemeDesignator
+        for item in content_items(report)
+        if item.ConceptNameCodeSequence[0].CodingSchemeDesignator.startswith("99")
+    }
+    assert used == declared
+
+
+def test_performed_procedure_is_the_source_s() -> None:
+    """The exact procedure of the study goes into Performed Procedure Code Sequence."""
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "CT.THX", "99LOCAL", "Thorax nativ"
+    report = report_of(analysis_of(Phantom(attributes={"ProcedureCodeSequence": [code]})))
+    assert report.PerformedProcedureCodeSequence[0].CodeMeaning == "Thorax nativ"
+    assert report_of(analysis_of()).PerformedProcedureCodeSequence[0].CodeValue == "24627-2"

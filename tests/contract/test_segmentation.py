@@ -1,0 +1,292 @@
+"""The written segmentation object, judged by its bytes and by programs that are not ours."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from scipy.spatial import cKDTree
+
+from core.domain import Analysis, CtVolume, Region, ResultKind, Side
+from core.errors import ResultEncodingError
+from core.regions import region_mask_zyx
+from sr_writer.results import write_results
+from tests.helpers.analyses import MODEL, Phantom, analysis_of, context_of, encoded
+from tests.helpers.judges import dciodvfy_complaints, read_segments
+
+FEET_FIRST = (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+PRONE = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+OBLIQUE = (0.96, 0.28, 0.0, -0.28, 0.96, 0.0)
+MINIMAL = {
+    "PatientBirthDate": None,
+    "PatientSex": None,
+    "StudyTime": None,
+    "StudyID": None,
+    "AccessionNumber": None,
+    "ReferringPhysicianName": None,
+    "PositionReferenceIndicator": None,
+    "Manufacturer": None,
+    "BodyPartExamined": None,
+    "PatientPosition": None,
+    "TimezoneOffsetFromUTC": None,
+    "SpecificCharacterSet": None,
+}
+CASES = {
+    "both lungs": Phantom(),
+    "no lesion": Phantom(lesion_sides=()),
+    "one lung": Phantom(lungs=(Side.LEFT,)),
+    "one-sided lesions": Phantom(lesion_sides=(Side.RIGHT,)),
+    "feet first": Phantom(orientation=FEET_FIRST),
+    "prone": Phantom(orientation=PRONE),
+    "oblique": Phantom(orientation=OBLIQUE),
+    "rows that end within a byte": Phantom(shape_zyx=(9, 61, 67)),
+    "minimal header": Phantom(attributes=MINIMAL),
+    "enhanced": Phantom(enhanced=True),
+}
+
+
+def segmentation_of(analysis: Analysis) -> Dataset:
+    """Return the SEG of an analysis, read back from its bytes."""
+    result = write_results(analysis, context_of(analysis)).objects[0]
+    assert result.kind is ResultKind.SEGMENTATION
+    return result.dataset
+
+
+def points_lps_mm(analysis: Analysis, region: Region) -> np.ndarray:
+    """Return the centres of a region's voxels as they were analysed."""
+    mask = region_mask_zyx(region, analysis.lungs, analysis.lesions)
+    return analysis.volume.geometry.to_lps_mm(np.argwhere(mask))
+
+
+def assert_same_points(found: np.ndarray, expected: np.ndarray) -> None:
+    """Fail unless both are the same set of points, to a thousandth of a millimetre."""
+    assert len(found) == len(expected)
+    if len(found):
+        distance_mm, partner = cKDTree(expected).query(found)
+        assert distance_mm.max() < 1e-3
+        assert len(set(partner)) == len(found)
+
+
+def segment_points_lps_mm(seg: Dataset, number: int) -> np.ndarray:
+    """Return the centres of a segment's voxels from the elements of the SEG alone."""
+    bits = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")
+    frames = bits[: seg.NumberOfFrames * seg.Rows * seg.Columns].reshape(-1, seg.Rows, seg.Columns)
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    orientation = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    row_mm, column_mm = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
+    points = [np.empty((0, 3))]
+    for frame, groups in zip(frames, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        if groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number:
+            origin = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
+            y, x = np.nonzero(frame)
+            in_plane = x[:, None] * orientation[:3] * column_mm + y[:, None] * orientation[3:] * row_mm
+            points.append(origin + in_plane)
+    return np.concatenate(points)
+
+
+@pytest.mark.parametrize("phantom", CASES.values(), ids=CASES.keys())
+def test_validator_finds_no_fault(phantom: Phantom, tmp_path: Path) -> None:
+    """The SEG of every kind of source conforms to its IOD."""
+    path = tmp_path / "seg.dcm"
+    path.write_bytes(encoded(segmentation_of(analysis_of(phantom))))
+    complaints = dciodvfy_complaints(path)
+    if phantom.attributes == MINIMAL:  # what the source does not say cannot be made up
+        complaints = [line for line in complaints if "needed to build DICOMDIR" not in line]
+    assert complaints == []
+
+
+@pytest.mark.parametrize("phantom", CASES.values(), ids=CASES.keys())
+def test_another_reader_finds_the_same_anatomy(phantom: Phantom, tmp_path: Path) -> None:
+    """dcmqi reads each segment with the volume that was measured, where it was measured."""
+    analysis = analysis_of(phantom)
+    path = tmp_path / "seg.dcm"
+    path.write_bytes(encoded(segmentation_of(analysis)))
+    segments = read_segments(path, tmp_path)
+    for region in Region:
+        expected = points_lps_mm(analysis, region)
+        measured = analysis.measurements.of(region)
+        if len(expected) == 0:
+            assert region.value not in segments or not segments[region.value].mask_kji.any()
+            continue
+        read = segments[region.value]
+        assert read.volume_ml == pytest.approx(measured.volume_ml, rel=1e-5)
+        assert_same_points(read.points_lps_mm(), expected)
+        if region.side is not None:
+            assert np.sign(read.points_lps_mm()[:, 0].mean()) == (-1 if region.side is Side.RIGHT else 1)
+
+
+def test_highdicom_reads_its_volume() -> None:
+    """highdicom accepts the object as a segmentation and gives back every mask as one volume."""
+    analysis = analysis_of()
+    seg = hd.seg.Segmentation.from_dataset(segmentation_of(analysis))
+    assert seg.segment_numbers == [region.value for region in Region]
+    volume = seg.get_volume(segment_numbers=[Region.LUNG_RIGHT.value], combine_segments=True)
+    found = volume.map_indices_to_reference(np.argwhere(volume.array > 0))
+    assert_same_points(found, points_lps_mm(analysis, Region.LUNG_RIGHT))
+
+
+@st.composite
+def orientations(draw: st.DrawFn) -> tuple[float, ...]:
+    """Draw any pair of orthogonal directions: reversed, oblique, feet first, decubitus."""
+    vector = st.tuples(*[st.floats(-1, 1) for _ in range(3)]).map(np.array)
+    x = draw(vector.filter(lambda v: np.linalg.norm(v) > 0.2))
+    x = x / np.linalg.norm(x)
+    y = draw(vector.filter(lambda v: np.linalg.norm(v) > 0.2 and np.linalg.norm(np.cross(x, v)) > 0.2))
+    y = y - x * (x @ y)
+    y = y / np.linalg.norm(y)
+    return tuple(round(float(value), 9) for value in (*x, *y))
+
+
+@settings(max_examples=25, deadline=None)
+@given(orientation=orientations(), enhanced=st.booleans(), columns=st.integers(41, 48))
+def test_voxels_are_where_they_were_found(
+    orientation: tuple[float, ...], enhanced: bool, columns: int
+) -> None:
+    """In any orientation, each voxel of the SEG lies where the analysis had it in the patient."""
+    phantom = Phantom(
+        shape_zyx=(16, 44, columns),
+        spacing_zyx_mm=(3.0, 1.25, 1.0),
+        orientation=orientation,
+        enhanced=enhanced,
+    )
+    analysis = analysis_of(phantom)
+    seg = segmentation_of(analysis)
+    for region in Region:
+        assert_same_points(segment_points_lps_mm(seg, region.value), points_lps_mm(analysis, region))
+
+
+def test_each_frame_refers_to_the_image_it_lies_on() -> None:
+    """The source image of a frame has the frame's position, also in a multi-frame source stored backwards."""
+    for phantom in (Phantom(), Phantom(enhanced=True)):
+        analysis = analysis_of(phantom)
+        seg = segmentation_of(analysis)
+        positions = _source_positions(analysis.volume)
+        for groups in seg.PerFrameFunctionalGroupsSequence:
+            source = groups.DerivationImageSequence[0].SourceImageSequence[0]
+            key = (source.ReferencedSOPInstanceUID, source.get("ReferencedFrameNumber"))
+            assert groups.PlanePositionSequence[0].ImagePositionPatient == positions[key]
+
+
+def _source_positions(volume: CtVolume) -> dict[tuple[str, int | None], object]:
+    header = volume.headers[0]
+    if "PerFrameFunctionalGroupsSequence" not in header:
+        return {(item.SOPInstanceUID, None): item.ImagePositionPatient for item in volume.headers}
+    return {
+        (header.SOPInstanceUID, number): groups.PlanePositionSequence[0].ImagePositionPatient
+        for number, groups in enumerate(header.PerFrameFunctionalGroupsSequence, start=1)
+    }
+
+
+def test_segment_numbers_are_the_same_in_every_case() -> None:
+    """A segment without voxels is described under its own number and has no frames."""
+    seg = segmentation_of(analysis_of(Phantom(lesion_sides=(Side.LEFT,))))
+    assert [item.SegmentNumber for item in seg.SegmentSequence] == [1, 2, 3, 4, 5, 6, 7]
+    assert [item.SegmentLabel for item in seg.SegmentSequence][2] == "Ground glass opacity, right"
+    with_frames = {
+        groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        for groups in seg.PerFrameFunctionalGroupsSequence
+    }
+    assert with_frames == {1, 2, 4, 6, 7}
+
+
+def test_no_region_no_segmentation() -> None:
+    """Where neither lungs nor lesions were found, no SEG is written, and it is said why."""
+    analysis = analysis_of(Phantom(lungs=()))
+    results = write_results(analysis, context_of(analysis))
+    assert [item.kind for item in results.objects] == [ResultKind.MEASUREMENT_REPORT]
+    assert "neither lungs nor lesions" in results.remarks[0]
+
+
+def test_segments_are_described_in_codes() -> None:
+    """Category, type, anatomy and side of each segment are coded."""
+    seg = segmentation_of(analysis_of())
+    lung, opacity, lesions = (seg.SegmentSequence[at] for at in (0, 3, 6))
+    assert lung.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "91723000"
+    kind = lung.SegmentedPropertyTypeCodeSequence[0]
+    assert (kind.CodeValue, kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning) == (
+        "39607008",
+        "Right",
+    )
+    assert opacity.SegmentedPropertyTypeCodeSequence[0].CodeValue == "112120"
+    anatomy = opacity.AnatomicRegionSequence[0]
+    assert (anatomy.CodeValue, anatomy.AnatomicRegionModifierSequence[0].CodeMeaning) == ("39607008", "Left")
+    assert lesions.SegmentedPropertyTypeCodeSequence[0].CodeValue == "52988006"
+    assert opacity.SegmentAlgorithmName == MODEL.name
+    assert lung.SegmentAlgorithmName != MODEL.name
+    assert len({tuple(item.RecommendedDisplayCIELabValue) for item in seg.SegmentSequence}) == 7
+
+
+def test_research_model_is_marked() -> None:
+    """The series of a research model says so in its description, within 64 characters."""
+    seg = segmentation_of(analysis_of())
+    assert seg.SeriesDescription.endswith("- Research use only")
+    assert len(seg.SeriesDescription) <= 64
+
+
+def test_overlap_is_stated_truly() -> None:
+    """Segments Overlap is YES only where a lesion lies in a lung."""
+    assert segmentation_of(analysis_of()).SegmentsOverlap == "YES"
+    assert segmentation_of(analysis_of(Phantom(lesion_sides=()))).SegmentsOverlap == "NO"
+
+
+def test_missing_slice_thickness_is_supplied() -> None:
+    """A scanner that leaves out Slice Thickness still gets a SEG; the slice spacing stands in."""
+    phantom = Phantom()
+    analysis = analysis_of(phantom)
+    for header in analysis.volume.headers:
+        del header.SliceThickness
+    measures = segmentation_of(analysis).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert (measures.SliceThickness, measures.SpacingBetweenSlices) == (5.0, 5.0)
+
+
+def test_lossy_compression_is_inherited() -> None:
+    """Masks from lossily compressed images say so."""
+    lossy = {"LossyImageCompression": "01", "LossyImageCompressionRatio": 10}
+    seg = segmentation_of(analysis_of(Phantom(attributes=lossy)))
+    assert (seg.LossyImageCompression, seg.LossyImageCompressionRatio) == ("01", 10)
+
+
+def test_flipped_stack_is_refused() -> None:
+    """Headers in another order than the slices would flip the mask, so nothing is written."""
+    volume = analysis_of().volume
+    flipped = CtVolume(volume.hu_zyx, volume.geometry, volume.frames[::-1], volume.headers[::-1])
+    with pytest.raises(ResultEncodingError, match="misplaced"):
+        _write(flipped)
+
+
+def test_headers_of_other_slices_are_refused() -> None:
+    """A header that is not of its slice's instance is refused."""
+    volume = analysis_of().volume
+    shifted = CtVolume(volume.hu_zyx, volume.geometry, volume.frames, volume.headers[1:] + volume.headers[:1])
+    with pytest.raises(ResultEncodingError, match="not of the same source image"):
+        _write(shifted)
+
+
+def test_mirrored_rows_are_refused() -> None:
+    """A volume whose columns run against its images would mirror the mask, so nothing is written."""
+    analysis = analysis_of()
+    analysis.volume.geometry.affine_lps[:3, 2] *= -1
+    with pytest.raises(ResultEncodingError, match="rows or columns"):
+        _write(analysis.volume)
+
+
+def _write(volume: CtVolume) -> None:
+    whole = analysis_of()
+    analysis = Analysis(volume, whole.lungs, whole.lesions, whole.measurements)
+    write_results(analysis, context_of(analysis))
+
+
+def test_bytes_are_what_was_verified() -> None:
+    """Writing a result again gives the same file, and the file reads as it was."""
+    seg = segmentation_of(analysis_of())
+    first = encoded(seg)
+    assert seg.PatientName == "Doe^Jane"  # reading a value must not change what is sent
+    assert encoded(seg) == first
+    assert encoded(dcmread(BytesIO(first))) == first

@@ -1,0 +1,29 @@
+"""DCMTK's command-line tools as the scanner."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests.helpers.programs import require_program
+from tests.helpers.running_node import AE_TITLE
+
+
+def storescu(port: int, *what: Path, calling: str = "SCANNER", options: tuple[str, ...] = ()) -> None:
+    """Send files or folders with ``storescu -R``; every instance has to be answered with success."""
+    program = require_program("storescu", "dcmtk")
+    command = [program, "-R", "-aet", calling, "-aec", AE_TITLE, *options]
+    command += ["+sd", "+r"] if any(path.is_dir() for path in what) else []
+    command += ["127.0.0.1", str(port), *(str(path) for path in what)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    if run.returncode != 0:
+        raise AssertionError(f"storescu ended with {run.returncode}: {run.stderr[-1500:]}")
+
+
+def echoscu(
+    port: int, *, calling: str = "ECHOSCU", called: str = AE_TITLE
+) -> subprocess.CompletedProcess[str]:
+    """Send C-ECHO."""
+    program = require_program("echoscu", "dcmtk")
+    command = [program, "-v", "-aet", calling, "-aec", called, "127.0.0.1", str(port)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -1,0 +1,112 @@
+"""Independent programs that judge written results, and what they are known to complain about wrongly."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The validator does not know private coding schemes, and its IODs are older than Device UID.
+_WRONG_COMPLAINTS = (
+    re.compile(r"CodingSchemeDesignator\(0008,0102\)\[1\]> - Unrecognized defined term = <99LESIONNODE>"),
+    re.compile(r"DeviceUID\(0018,1002\)> - Attribute is not present in standard DICOM IOD"),
+)
+
+
+def dciodvfy_complaints(path: Path) -> list[str]:
+    """Return what David Clunie's validator has against a file, without its known wrong complaints."""
+    program = Path(sys.executable).parent / "dciodvfy"
+    run = subprocess.run(
+        [program, "-new", path], capture_output=True, check=False, timeout=60, errors="replace", text=True
+    )
+    lines = (run.stdout + run.stderr).splitlines()
+    complaints = [line for line in lines if line.startswith(("Error", "Warning")) or "error" in line.lower()]
+    return [line for line in complaints if not any(wrong.search(line) for wrong in _WRONG_COMPLAINTS)]
+
+
+def tid1500_groups(path: Path, folder: Path) -> list[dict[str, Any]]:
+    """Return the measurement groups that dcmqi reads from a report."""
+    out = folder / "report.json"
+    _dcmqi("tid1500reader", "--inputDICOM", str(path), "--outputMetadata", str(out))
+    groups: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8")).get("Measurements", [])
+    return groups
+
+
+@dataclass(frozen=True, eq=False)
+class ReadSegment:
+    """One segment as dcmqi reads it.
+
+    Parameters
+    ----------
+    mask_kji
+        bool, fastest axis last.
+    affine_lps
+        4 × 4, index (k, j, i, 1) to LPS mm.
+    """
+
+    mask_kji: NDArray[np.bool_]
+    affine_lps: NDArray[np.float64]
+
+    @property
+    def volume_ml(self) -> float:
+        """Number of voxels times their size."""
+        return float(self.mask_kji.sum() * abs(np.linalg.det(self.affine_lps[:3, :3])) / 1000)
+
+    def points_lps_mm(self) -> NDArray[np.float64]:
+        """Return the (n, 3) centres of its voxels."""
+        return np.argwhere(self.mask_kji) @ self.affine_lps[:3, :3].T + self.affine_lps[:3, 3]
+
+
+def read_segments(path: Path, folder: Path) -> dict[int, ReadSegment]:
+    """Return the segments that dcmqi reads from a SEG, by Segment Number."""
+    _dcmqi(
+        "segimage2itkimage",
+        "--inputDICOM",
+        str(path),
+        "--outputDirectory",
+        str(folder),
+        "--outputType",
+        "nrrd",
+    )
+    return {int(file.stem): _read_nrrd(file) for file in sorted(folder.glob("*.nrrd"))}
+
+
+def _dcmqi(program: str, *arguments: str) -> None:
+    spec = find_spec("dcmqi")
+    if spec is None or spec.submodule_search_locations is None:
+        raise RuntimeError("dcmqi is not installed")
+    path = Path(spec.submodule_search_locations[0]) / "bin" / program
+    run = subprocess.run([path, *arguments], capture_output=True, check=False, timeout=60, text=True)
+    output = run.stdout + run.stderr
+    if run.returncode or re.search(r"\b(error|fatal)\b", output, re.IGNORECASE):
+        raise AssertionError(f"{program} failed: {output}")
+
+
+def _read_nrrd(path: Path) -> ReadSegment:
+    header, data = path.read_bytes().split(b"\n\n", 1)
+    fields = dict(
+        line.split(": ", 1) for line in header.decode("ascii").splitlines() if ": " in line and line[0] != "#"
+    )
+    raw = gzip.decompress(data) if fields["encoding"] == "gzip" else data
+    dtype = {"short": "<i2", "unsigned char": "u1", "unsigned short": "<u2"}[fields["type"]]
+    sizes_ijk = [int(size) for size in fields["sizes"].split()]
+    if fields["space"] != "left-posterior-superior":
+        raise AssertionError(f"unexpected space {fields['space']}")
+    vectors_ijk = [_vector(text) for text in re.findall(r"\([^)]*\)", fields["space directions"])]
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(vectors_ijk[::-1]).T
+    affine[:3, 3] = _vector(fields["space origin"])
+    return ReadSegment(np.frombuffer(raw, dtype).reshape(sizes_ijk[::-1]) > 0, affine)
+
+
+def _vector(text: str) -> list[float]:
+    return [float(number) for number in text.strip("()").split(",")]

@@ -1,0 +1,152 @@
+"""Small model packages, built on the spot."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from inference.model_package import ModelPackage, load_package
+
+MANIFEST = """
+name = "{name}"
+version = "1.0"
+sha256 = "{sha256}"
+
+[input]
+name = "x"
+axes = "{axes}"
+channels = 1
+spacing_mm = {{ z = {z}, in_plane = {in_plane} }}
+patch_zyx = [{patch}]
+batch = {batch}
+overlap = {overlap}
+margin_mm = {margin}
+{extra}
+
+[[input.preparation]]
+step = "clip"
+low_hu = -1024
+high_hu = 1024
+
+[[input.preparation]]
+step = "rescale"
+from = [-1024, 1024]
+to = [0, 1]
+
+[output]
+name = "y"
+channels = {channels}
+activation = "{activation}"
+decision = "each"
+threshold = 0.5
+
+[[output.labels]]
+channel = {label_channel}
+finding = "ground_glass"
+category = {{ value = "49755003", scheme = "SCT", meaning = "Morphologically Altered Structure" }}
+type = {{ value = "112120", scheme = "DCM", meaning = "Ground glass opacity" }}
+
+[algorithm]
+name = "Test model"
+manufacturer = "Nobody"
+family = {{ value = "123110", scheme = "DCM", meaning = "Artificial Intelligence" }}
+
+[intended_use]
+modality = "CT"
+body_part = "CHEST"
+age_min_years = 18
+age_max_years = 90
+slice_thickness_min_mm = 0.5
+slice_thickness_max_mm = 5
+coverage = "both lungs"
+
+[licence]
+name = "CC-BY-NC-4.0"
+restriction = "{restriction}"
+text = "No commercial use."
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TinyModel:
+    """What a test varies."""
+
+    nodes: Sequence[Any] = ()
+    initializers: Sequence[Any] = ()
+    axes: str = "NCZYX"
+    patch_zyx: tuple[int, int, int] = (8, 16, 16)
+    batch: int = 1
+    overlap: float = 0.5
+    margin_mm: float = 0.0
+    spacing: tuple[str, str] = ('"native"', '"native"')
+    extra: str = ""
+    channels: int = 1
+    label_channel: int = 0
+    activation: str = "none"
+    restriction: str = "none"
+    opset: int = 17
+    output: str = "y"
+    element: int = TensorProto.FLOAT
+    replace: dict[str, str] = field(default_factory=dict)
+
+
+def identity_node() -> list[Any]:
+    """y = x."""
+    return [helper.make_node("Identity", ["x"], ["y"])]
+
+
+def shift_nodes(offset_zyx: tuple[int, int, int]) -> tuple[list[Any], list[Any]]:
+    """y[v] = x[v + offset]: a model that knows head from foot and left from right."""
+    kernel = np.zeros((1, 1, 3, 3, 3), dtype=np.float32)
+    kernel[(0, 0, *(1 + step for step in offset_zyx))] = 1.0
+    node = helper.make_node("Conv", ["x", "k"], ["y"], kernel_shape=[3, 3, 3], pads=[1] * 6)
+    return [node], [numpy_helper.from_array(kernel, "k")]
+
+
+def write_package(folder: Path, model: TinyModel | None = None) -> Path:
+    """Write a package into folder, which gives it its name."""
+    model = model or TinyModel()
+    folder.mkdir(parents=True, exist_ok=True)
+    spatial = ["z", "h", "w"][-(len(model.axes) - 2) :]
+    graph = helper.make_graph(
+        list(model.nodes) or identity_node(),
+        "tiny",
+        [helper.make_tensor_value_info("x", model.element, ["n", 1, *spatial])],
+        [helper.make_tensor_value_info(model.output, model.element, ["n", model.channels, *spatial])],
+        list(model.initializers),
+    )
+    opsets = [helper.make_opsetid("", model.opset)]
+    content = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    (folder / "model.onnx").write_bytes(content)
+    (folder / "MODEL_CARD.md").write_text("# Tiny\n", encoding="utf-8")
+    manifest = MANIFEST.format(
+        name=folder.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        axes=model.axes,
+        z=model.spacing[0],
+        in_plane=model.spacing[1],
+        patch=", ".join(str(length) for length in model.patch_zyx),
+        batch=model.batch,
+        overlap=model.overlap,
+        margin=model.margin_mm,
+        extra=model.extra,
+        channels=model.channels,
+        activation=model.activation,
+        label_channel=model.label_channel,
+        restriction=model.restriction,
+    )
+    for old, new in model.replace.items():
+        manifest = manifest.replace(old, new)
+    (folder / "model.toml").write_text(manifest, encoding="utf-8")
+    return folder
+
+
+def tiny_package(folder: Path, model: TinyModel | None = None) -> ModelPackage:
+    """Write and load a package."""
+    return load_package(write_package(folder, model))

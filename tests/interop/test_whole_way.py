@@ -1,0 +1,163 @@
+"""The whole way with independent programs: DCMTK as the scanner, Orthanc as the PACS, dcmqi as the reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+
+from core.domain import Finding, Region, Side
+from lesionnode.demo.story import volumes_in_report
+from lesionnode.phantom.spec import Phantom
+from tests.helpers.dcmtk import echoscu, storescu
+from tests.helpers.judges import dciodvfy_complaints, read_segments, tid1500_groups
+from tests.helpers.orthanc import Orthanc
+from tests.helpers.real_data import CT_SERIES, ct_series_folder
+from tests.helpers.running_node import RunningNode, running_node
+
+pytestmark = pytest.mark.interop
+
+
+def wait_for_results(node: RunningNode, orthanc: Orthanc, count: int, timeout_s: float = 150) -> None:
+    """Wait until so many SEG and SR are in the PACS."""
+    node.wait(
+        lambda: len(orthanc.instances("SEG")) >= count and len(orthanc.instances("SR")) >= count, timeout_s
+    )
+
+
+def check_objects(segmentation: Path, report: Path, folder: Path) -> None:
+    """Both objects pass their judges, and the SEG's voxels give the SR's volumes again."""
+    assert dciodvfy_complaints(segmentation) == []
+    assert dciodvfy_complaints(report) == []
+    assert tid1500_groups(report, folder), "dcmqi reads measurement groups"
+    volumes = volumes_in_report(dcmread(report))
+    segments = read_segments(segmentation, folder)
+    assert {Region.LUNG_RIGHT, Region.LUNG_LEFT} <= volumes.keys()
+    for region, volume_ml in volumes.items():
+        assert segments[region.value].volume_ml == pytest.approx(volume_ml, abs=0.006, rel=1e-4)
+
+
+def test_echo_from_dcmtk(tmp_path: Path) -> None:
+    """An admitted caller gets an answer to C-ECHO, an unknown one and a wrong called AE title do not."""
+    with running_node(tmp_path / "node", [("pacs", "PACS", 104)]) as node:
+        assert echoscu(node.port).returncode == 0
+        stranger = echoscu(node.port, calling="STRANGER")
+        assert stranger.returncode != 0
+        assert "Calling AE Title Not Recognized" in stranger.stderr + stranger.stdout
+        assert echoscu(node.port, called="SOMEONE").returncode != 0
+        assert echoscu(node.port).returncode == 0
+        (refusal,) = [one for one in node.log if one.get("calling_ae_title") == "STRANGER"]
+        assert "[[sources]]" in refusal["to_admit"]
+        assert 'ae_titles = ["STRANGER"]' in refusal["to_admit"]
+        reasons = [one["reason"] for one in node.status()["incidents"]]
+        assert any("STRANGER" in reason for reason in reasons)
+
+
+def test_phantom_from_scanner_to_pacs(
+    tmp_path: Path, orthanc: Orthanc, small_phantom: Phantom, small_phantom_files: list[Path]
+) -> None:
+    """A phantom series sent by storescu yields one SEG and one SR in the same study, true and well-formed."""
+    with running_node(tmp_path / "node", [orthanc.peer]) as node:
+        storescu(node.port, small_phantom_files[0].parent)
+        wait_for_results(node, orthanc, 1)
+        status = node.status()
+    (segmentation,) = orthanc.fetch("SEG", tmp_path)
+    (report,) = orthanc.fetch("SR", tmp_path)
+    check_objects(segmentation, report, tmp_path)
+    source = dcmread(small_phantom_files[0])
+    for path in (segmentation, report):
+        result = dcmread(path)
+        for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "AccessionNumber"):
+            assert result[keyword].value == source[keyword].value
+    volumes = volumes_in_report(dcmread(report))
+    truth = small_phantom.truth
+    assert volumes[Region.LESIONS] == pytest.approx(sum(truth.finding_ml.values()), rel=0.15)
+    assert volumes[Region.LUNG_RIGHT] == pytest.approx(truth.lung_ml[Side.RIGHT], rel=0.08)
+    assert volumes[Region.LUNG_LEFT] == pytest.approx(truth.lung_ml[Side.LEFT], rel=0.08)
+    assert status["counts"]["jobs"] == {"analysed": 1}
+    assert {one["state"] for one in status["deliveries"]} == {"delivered"}
+    (job,) = status["series"]
+    assert job["result"]["burden"]["total_ml"] == pytest.approx(volumes[Region.LESIONS], abs=0.01)
+    right = truth.finding_ml[Finding.GROUND_GLASS, Side.RIGHT]
+    assert job["result"]["burden"]["right"]["ground_glass_ml"] == pytest.approx(right, rel=0.25)
+
+
+def test_results_that_come_back_make_no_loop(
+    tmp_path: Path, orthanc: Orthanc, small_phantom_files: list[Path]
+) -> None:
+    """A PACS that forwards our own SEG and SR to us gets success, and nothing new comes of it."""
+    with running_node(tmp_path / "node", [orthanc.peer]) as node:
+        storescu(node.port, small_phantom_files[0].parent)
+        wait_for_results(node, orthanc, 1)
+        before = node.status()["counts"]
+        storescu(node.port, *orthanc.fetch("SEG", tmp_path), *orthanc.fetch("SR", tmp_path))
+        after = node.status()
+    assert after["counts"] == before
+    returned = [one for one in after["incidents"] if one["kind"] == "own_result_returned"]
+    assert sum(one["count"] for one in returned) == 2
+
+
+def test_identical_resend_yields_nothing_new(
+    tmp_path: Path, orthanc: Orthanc, small_phantom_files: list[Path]
+) -> None:
+    """A scanner that sends the same series again gets success and the PACS no second result."""
+    with running_node(tmp_path / "node", [orthanc.peer]) as node:
+        storescu(node.port, small_phantom_files[0].parent)
+        wait_for_results(node, orthanc, 1)
+        storescu(node.port, small_phantom_files[0].parent)
+        node.wait(lambda: node.status()["counts"]["open_associations"] == 0, 20)
+        status = node.status()
+    assert status["counts"]["instances"] == len(small_phantom_files)
+    assert status["counts"]["jobs"] == {"analysed": 1}
+    assert len(orthanc.instances("SEG")) == len(orthanc.instances("SR")) == 1
+
+
+def test_a_series_with_a_gap_is_refused_with_its_reason(
+    tmp_path: Path, orthanc: Orthanc, small_phantom_files: list[Path]
+) -> None:
+    """Missing slices are named in the ledger and in status; when they come, the whole series is analysed."""
+    missing = small_phantom_files[30:33]
+    sent = [path for path in small_phantom_files if path not in missing]
+    with running_node(tmp_path / "node", [orthanc.peer]) as node:
+        storescu(node.port, *sent)
+        node.wait(lambda: node.status()["counts"]["jobs"].get("refused"), 60)
+        (refused,) = node.status()["series"]
+        assert "3 slices" in refused["reason"]
+        storescu(node.port, *missing)
+        wait_for_results(node, orthanc, 1)
+        jobs = node.status()["counts"]["jobs"]
+    assert jobs == {"refused": 1, "analysed": 1}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", CT_SERIES)
+def test_real_series_from_scanner_to_pacs(tmp_path: Path, orthanc: Orthanc, name: str) -> None:
+    """Each real series yields one SEG and one SR in its own study, and the judges agree with both."""
+    folder = ct_series_folder(name)
+    with running_node(tmp_path / "node", [orthanc.peer], source_options='analyse = "every"') as node:
+        storescu(node.port, folder)
+        wait_for_results(node, orthanc, 1)
+    (segmentation,) = orthanc.fetch("SEG", tmp_path)
+    (report,) = orthanc.fetch("SR", tmp_path)
+    check_objects(segmentation, report, tmp_path)
+    study = {str(dcmread(next(folder.iterdir()), stop_before_pixels=True).StudyInstanceUID)}
+    assert orthanc.study_uid_of("SEG") == orthanc.study_uid_of("SR") == study
+
+
+@pytest.mark.real_data
+def test_the_better_of_two_reconstructions_is_analysed(tmp_path: Path, orthanc: Orthanc) -> None:
+    """Of two kernels of one scan the smooth one is analysed; why the other lost is recorded."""
+    folders = [ct_series_folder(f"siemens-sensation10-{kernel}-8mm") for kernel in ("b70f", "b40f")]
+    with running_node(tmp_path / "node", [orthanc.peer]) as node:
+        storescu(node.port, *folders)
+        wait_for_results(node, orthanc, 1)
+        jobs = {one["state"]: one for one in node.status()["series"]}
+    assert jobs.keys() == {"analysed", "not_selected"}
+    assert "kernel is sharper" in jobs["not_selected"]["reason"]
+    kernels = {
+        str(dcmread(next(folder.iterdir()), stop_before_pixels=True).SeriesInstanceUID): folder.name
+        for folder in folders
+    }
+    assert "b40f" in kernels[jobs["analysed"]["series_instance_uid"]]
+    assert len(orthanc.instances("SEG")) == 1
