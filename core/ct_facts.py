@@ -138,11 +138,11 @@ def _acquired_at(header: Dataset) -> float | None:
         date, time = str(header.get("AcquisitionDate") or ""), str(header.get("AcquisitionTime") or "")
         text = f"{date}{time}" if len(date) == 8 and time else ""
     digits, _, fraction = text.split("+")[0].split("-")[0].partition(".")
-    if not digits.isdigit() or len(digits) < 10:
+    if not (digits.isascii() and digits.isdigit()) or len(digits) < 10:
         return None
     padded = digits[:14].ljust(14, "0")
     try:
         moment = datetime.strptime(padded, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     except ValueError:
         return None
-    return moment.timestamp() + (float(f"0.{fraction}") if fraction.isdigit() else 0.0)
+    return moment.timestamp() + (float(f"0.{fraction}") if fraction.isdecimal() else 0.0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -87,12 +88,14 @@ class Spool:
         SpoolError
             Any other failure of the file system.
         """
+        _require_own_names(series_id, instance_id)
         chunks = list(parts)
         self.require_space(sum(len(chunk) for chunk in chunks))
         return self._write(self.received / series_id / f"{instance_id}.dcm", chunks)
 
     def keep_result(self, job_id: str, name: str, content: Buffer) -> Path:
         """Store one result object durably; an earlier unrecorded write of the same name is replaced."""
+        _require_own_names(job_id, name)
         return self._write(self.results / job_id / f"{name}.dcm", [content])
 
     def sweep(self, recorded: Iterable[Path]) -> tuple[int, int]:
@@ -140,6 +143,13 @@ class Spool:
                 raise SpoolFull(f"the disk of {self._data_folder} is full: free some space") from None
             raise SpoolError(f"{path} cannot be written: {error.strerror}") from None
         return path
+
+
+def _require_own_names(*names: str) -> None:
+    """Refuse whatever could lead out of the data folder; our own ids are always of this form."""
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+            raise SpoolError("a file name in the spool was not one of our own ids; nothing was written")
 
 
 def _flush_folder(folder: Path) -> None:

@@ -55,8 +55,8 @@ def multi_frame_frames(files: Sequence[SeriesFile]) -> tuple[Frame, ...]:
                 frames.append(_frame(file, number, group))
                 for name, sequence, keyword in _SPLITS:
                     values[name].add(text_value(group(sequence, required=False), keyword))
-        except PARSE_FAILURES as exc:
-            raise UnsupportedImage(f"functional groups are damaged: {SEND_ORIGINAL}") from exc
+        except PARSE_FAILURES:
+            raise UnsupportedImage(f"functional groups are damaged: {SEND_ORIGINAL}") from None
     for name, found in values.items():
         if len(found) > 1:
             listed = ", ".join(sorted(value or "none" for value in found)[:6])

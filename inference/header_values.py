@@ -31,8 +31,8 @@ def finite_numbers(source: Dataset, keyword: str, count: int) -> tuple[float, ..
         if value is None or value == "":
             raise UnsupportedImage(f"{name_of(keyword)} is missing: {SEND_ORIGINAL}")
         values = tuple(map(float, value if isinstance(value, (list, MultiValue)) else [value]))
-    except PARSE_FAILURES as exc:
-        raise UnsupportedImage(f"{name_of(keyword)} is unusable: {SEND_ORIGINAL}") from exc
+    except PARSE_FAILURES:
+        raise UnsupportedImage(f"{name_of(keyword)} is unusable: {SEND_ORIGINAL}") from None
     if len(values) != count or not all(map(math.isfinite, values)):
         raise UnsupportedImage(f"{name_of(keyword)} is unusable: {SEND_ORIGINAL}")
     return values
@@ -59,8 +59,8 @@ def int_value(source: Dataset, keyword: str, default: int) -> int:
     try:
         value = source.get(keyword)
         return default if value is None or value == "" else int(value)
-    except PARSE_FAILURES as exc:
-        raise UnsupportedImage(f"{name_of(keyword)} is unusable: {SEND_ORIGINAL}") from exc
+    except PARSE_FAILURES:
+        raise UnsupportedImage(f"{name_of(keyword)} is unusable: {SEND_ORIGINAL}") from None
 
 
 def text_value(source: Dataset, keyword: str) -> str:
@@ -74,8 +74,8 @@ def text_value(source: Dataset, keyword: str) -> str:
     try:
         value = source.get(keyword)
         return "" if value is None else str(value).strip()
-    except PARSE_FAILURES as exc:
-        raise UnsupportedImage(f"{name_of(keyword)} is unusable: {SEND_ORIGINAL}") from exc
+    except PARSE_FAILURES:
+        raise UnsupportedImage(f"{name_of(keyword)} is unusable: {SEND_ORIGINAL}") from None
 
 
 def name_of(keyword: str) -> str:

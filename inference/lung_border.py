@@ -22,6 +22,9 @@ _SPINE_SHARE = 0.35
 #: median is that of its partly filled border.
 _FAT_BELOW_HU = -30
 _FAT_FROM_MM2 = 100.0
+#: A large one filled with fluid (median) is an effusion.
+_FLUID_BELOW_HU = 10
+_FLUID_FROM_MM2 = 400.0
 #: A concavity with more bone than this is a rib or the spine that indents the lung.
 _BONE_ABOVE_HU = 250
 _BONE_SHARE = 0.05
@@ -62,9 +65,26 @@ def complete_outline(
         )
         plane |= lung_zyx[z]
         _fill_gaps(plane, _HOLE_MM2 / grid.pixel_mm2)
-        _fill_costal(plane, grid.hu_zyx[z], centre_yx, _FAT_FROM_MM2 / grid.pixel_mm2)
+        _fill_costal(plane, grid.hu_zyx[z], centre_yx, grid.pixel_mm2)
         filled[z] |= (plane > 0) & ~forbidden_zyx[z]
+    filled |= _enclosed(filled.view(np.uint8)) & ~forbidden_zyx
     return filled
+
+
+def _enclosed(lung_zyx: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return what lung surrounds in at least two of the three planes.
+
+    A mass stays enclosed though a vessel ties it to the hilum; the dome of the diaphragm and the heart are
+    enclosed in one plane at most.
+    """
+    votes = np.zeros(lung_zyx.shape, np.uint8)
+    for axis in range(3):
+        lung, vote = np.moveaxis(lung_zyx, axis, 0), np.moveaxis(votes, axis, 0)
+        for at in np.flatnonzero(lung.any(axis=(1, 2))):
+            padded = np.pad(lung[at], 1)
+            cv2.floodFill(padded, None, (0, 0), 2)
+            vote[at] += padded[1:-1, 1:-1] == 0
+    return votes >= 2
 
 
 def _fill_gaps(plane_yx: NDArray[np.uint8], largest: float) -> None:
@@ -80,7 +100,7 @@ def _fill_gaps(plane_yx: NDArray[np.uint8], largest: float) -> None:
 
 
 def _fill_costal(
-    plane_yx: NDArray[np.uint8], hu_yx: NDArray[np.int16], centre_yx: tuple[float, float], fat_from: float
+    plane_yx: NDArray[np.uint8], hu_yx: NDArray[np.int16], centre_yx: tuple[float, float], pixel_mm2: float
 ) -> None:
     """Fill dense concavities of the outline that open to the chest wall, in place."""
     hull = np.zeros_like(plane_yx)
@@ -93,7 +113,7 @@ def _fill_costal(
         box = np.s_[y : y + height, x : x + width]
         own = labels[box] == pocket
         hu = hu_yx[box][own]
-        if (area >= fat_from and np.median(hu) < _FAT_BELOW_HU) or np.mean(hu > _BONE_ABOVE_HU) > _BONE_SHARE:
+        if _is_other_tissue(hu, area * pixel_mm2):
             continue
         middle_yx = centroids[pocket][::-1]
         if x <= centre_yx[1] <= x + width:
@@ -103,6 +123,15 @@ def _fill_costal(
         limit = _OUTWARD_COS_BEHIND if off_spine else _OUTWARD_COS
         if _outwardness(own & (rim[box] > 0), middle_yx - (y, x), np.asarray(centre_yx) - (y, x)) >= limit:
             plane_yx[box][own] = 1
+
+
+def _is_other_tissue(hu: NDArray[np.int16], area_mm2: float) -> bool:
+    """Tell whether a concavity holds bone, fat or fluid rather than dense lung."""
+    if np.mean(hu > _BONE_ABOVE_HU) > _BONE_SHARE:
+        return True
+    median = float(np.median(hu))
+    fat = area_mm2 >= _FAT_FROM_MM2 and median < _FAT_BELOW_HU
+    return fat or (area_mm2 >= _FLUID_FROM_MM2 and median < _FLUID_BELOW_HU)
 
 
 def _outwardness(

@@ -17,10 +17,12 @@ _BONE_ABOVE_HU = 200
 _RIB_REACH_MM = 15.0
 #: Tissue between lung and ribs: thinner is pleura and muscle, thicker is more than can be told.
 _LAYER_MM = (8.0, 50.0)
+#: Share of a slice's rays on which the lung lies against the ribs; with fewer they are not its wall there.
+_TOUCHING_SHARE = 0.5
 #: Pleura and inner intercostal muscle, left out.
 _WALL_MM = 3.0
 #: What hangs together over the slices and is smaller than this is a muscle between two ribs.
-_SMALLEST_ML = 5.0
+_SMALLEST_ML = 10.0
 #: Pleural fluid has 0–20 HU, consolidation more.
 _FLUID_BELOW_HU = 20
 #: Chest wall holds more fat than this share; the lung none.
@@ -120,6 +122,9 @@ def _layer(
     pixel_mm = math.sqrt(grid.pixel_mm2)
     gap_mm = (first_rib - last_lung - 1) * pixel_mm
     thick = (last_lung >= 0) & (gap_mm >= _LAYER_MM[0]) & (gap_mm <= _LAYER_MM[1])
+    touching = (last_lung >= 0) & (gap_mm < _LAYER_MM[0])
+    if np.count_nonzero(touching) < _TOUCHING_SHARE * np.count_nonzero(touching | thick):
+        return np.zeros(lung_yx.shape, bool)
     outer = first_rib - max(1, round(_WALL_MM / pixel_mm))
     between = thick[:, None] & (radius > last_lung[:, None]) & (radius < outer[:, None])
     shape_xy = (lung_yx.shape[1], lung_yx.shape[0])

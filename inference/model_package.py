@@ -170,7 +170,7 @@ def require_licence(package: ModelPackage, accepted: frozenset[str]) -> None:
     raise ModelNotLicensed(
         f"Model {package.manifest.name} {package.manifest.version} is for {licence.restriction} only "
         f"({licence.name}): {licence.text.strip()}\n"
-        f"If this site's use is covered by these terms, write in the [model] table of the configuration:\n"
+        f"If this site's use is covered by these terms, write in the [models] table of the configuration:\n"
         f'accept_licence = "{licence.restriction}"'
     )
 

@@ -9,7 +9,8 @@ named decoder each, never "whichever is installed", because decoders differ in w
 - JPEG 2000 and HTJ2K: pylibjpeg-openjpeg. The codestream has a sign flag of its own, and archives hold images
   where it contradicts Pixel Representation; pydicom compares both. Pillow ignores the flag and gdcm does not
   read HTJ2K.
-- RLE: pylibjpeg-rle; pydicom's own decoder gives the same and is slower.
+- RLE: pydicom's own decoder. pylibjpeg-rle is faster, but a damaged segment makes it panic, which is no
+  `Exception` and would end the process.
 
 Whatever a decoder returns is taken as a 16-bit word of which Bits Stored count, so the sign is extended here
 and nowhere else. Decoders make up the rest of a codestream that was cut short, and some allocate what its
@@ -55,7 +56,7 @@ _DECODING_PLUGIN = {
     uids.HTJ2KLossless: "pylibjpeg",
     uids.HTJ2KLosslessRPCL: "pylibjpeg",
     uids.HTJ2K: "pylibjpeg",
-    uids.RLELossless: "pylibjpeg",
+    uids.RLELossless: "pydicom",
 }
 #: Transfer syntaxes whose frames are read.
 READABLE_TRANSFER_SYNTAXES = _NATIVE | frozenset(_DECODING_PLUGIN)
@@ -133,7 +134,7 @@ def read_words(frame: Frame) -> NDArray[np.uint16]:
     except PARSE_FAILURES as exc:
         if isinstance(exc, OSError) and exc.errno is not None:
             raise SpoolError(f"an image file cannot be read from disk: {exc.strerror}") from exc
-        raise UnsupportedImage(f"the pixels are damaged: {_SEND_AGAIN}") from exc
+        raise UnsupportedImage(f"the pixels are damaged: {_SEND_AGAIN}") from None
 
 
 def _pixel_data_length(stream: BinaryIO, file: SeriesFile) -> int:

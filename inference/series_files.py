@@ -16,14 +16,15 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from core.errors import SpoolError, UnsupportedImage
 
-#: What parsers and decoders raise on damaged input; everything else is a fault of this program.
+#: What parsers and decoders raise on damaged input; everything else is a fault of this program. Their texts
+#: quote the data, which may be a patient's name, so refusals hide them (``from None``).
 PARSE_FAILURES = (
     ArithmeticError,
     AttributeError,
@@ -36,6 +37,7 @@ PARSE_FAILURES = (
     ValueError,
     struct.error,
     zlib.error,
+    BytesLengthException,
     InvalidDicomError,
 )
 
@@ -90,10 +92,10 @@ def open_series_file(path: Path) -> SeriesFile:
         file_meta = getattr(header, "file_meta", FileMetaDataset())
         transfer_syntax = str(file_meta.get("TransferSyntaxUID", "") or "")
         _drop_bulk(header)
-    except InvalidDicomError as exc:
-        raise UnsupportedImage("not a DICOM file: send the images as DICOM Part 10 files") from exc
-    except PARSE_FAILURES as exc:
-        raise UnsupportedImage("the header is damaged: send the image again") from exc
+    except InvalidDicomError:
+        raise UnsupportedImage("not a DICOM file: send the images as DICOM Part 10 files") from None
+    except PARSE_FAILURES:
+        raise UnsupportedImage("the header is damaged: send the image again") from None
     if not header:
         raise UnsupportedImage("the file holds no data set: send the image again")
     return SeriesFile(path, header, transfer_syntax, None if deflated else stream.tell())

@@ -161,8 +161,8 @@ def _identity(header: Dataset) -> tuple[str, str, str, tuple[str, str]]:
                 "IssuerOfPatientID",
             )
         )
-    except PARSE_FAILURES as exc:
-        raise UnsupportedImage("the identity of an image is unreadable: send the series again") from exc
+    except PARSE_FAILURES:
+        raise UnsupportedImage("the identity of an image is unreadable: send the series again") from None
     if not instance:
         raise UnsupportedImage(
             "an image has no SOP Instance UID: correct the source and send the series again"
@@ -196,8 +196,8 @@ def _judge(header: Dataset) -> tuple[str | None, bool]:
         is_beside = sop_class not in ANALYSED_SOP_CLASSES or bool(
             _BESIDE_THE_STACK.intersection(image_types(header))
         )
-    except PARSE_FAILURES as exc:
-        raise UnsupportedImage("the kind of an image is unreadable: send the series again") from exc
+    except PARSE_FAILURES:
+        raise UnsupportedImage("the kind of an image is unreadable: send the series again") from None
     return reason, is_beside
 
 

@@ -81,9 +81,11 @@ def admit(settings: Settings, calling: str, called: str, address: str) -> Source
 
 
 def _new_source(settings: Settings, calling: str, address: str) -> str:
-    name = "".join(letter if letter.isalnum() else "-" for letter in calling.lower()).strip("-") or "new"
+    wanted = "".join(letter if letter.isalnum() else "-" for letter in calling.lower()).strip("-") or "new"
+    taken = {source.name for source in settings.sources}
+    name = next(name for name in (wanted, *(f"{wanted}-{at}" for at in count(2))) if name not in taken)
     peers = ", ".join(f'"{peer.name}"' for peer in settings.peers[:1])
-    title = calling.replace("\\", "\\\\").replace('"', '\\"')
+    title = calling.replace('"', '\\"')
     return (
         f'[[sources]]\nname = "{name}"\nae_titles = ["{title}"]\n'
         f'networks = ["{address}"]\nsend_to = [{peers}]'

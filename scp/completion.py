@@ -1,13 +1,15 @@
 """When a series is complete, on what evidence, and which series of a scan becomes a job.
 
-First rule: N quiet seconds since the last instance, and no open association of a caller that sent any of it.
+First rule: N quiet seconds since the last instance, and no association of a caller that sent any of it still
+open that was opened before they were over.
 Every decision of that kind is made in this module.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -91,11 +93,10 @@ class Completion:
         """Return in how many seconds something may become complete by quiet alone."""
         with self._ledger.read() as connection:
             waiting = completion.open_series(connection)
-        quiet_s = self._settings.reception.quiet_s
-        if not waiting:
-            return 1.0
-        soonest = min(one.last_received_at for one in waiting) + quiet_s - self._now()
-        return min(max(soonest, 0.05), 1.0)
+        ripe_at = self._now() - self._settings.reception.quiet_s
+        # What is quiet already waits for an association to end, and that rings the bell.
+        waits = [one.last_received_at - ripe_at for one in waiting if one.last_received_at > ripe_at]
+        return max(min(1.0, *waits), 0.05) if waits else 1.0
 
     def _seal_complete(self, connection: Connection, now: float) -> list[Sealing]:
         """Decide and seal inside one transaction, so that no instance slips in between."""
@@ -103,7 +104,9 @@ class Completion:
         waiting = completion.open_series(connection)
         quiet_s = self._settings.reception.quiet_s
         complete = [
-            one for one in waiting if now - one.last_received_at >= quiet_s and not one.callers & busy
+            one
+            for one in waiting
+            if now - one.last_received_at >= quiet_s and not _more_may_come(one, busy, quiet_s)
         ]
         ready = [self._ready(connection, one, now) for one in complete]
         scans_open = {
@@ -165,6 +168,15 @@ class Completion:
                 )
             )
         return sealed
+
+
+def _more_may_come(one: OpenSeries, busy: Mapping[str, float], quiet_s: float) -> bool:
+    """Tell whether a caller of the series still has an association on which the rest of it may come.
+
+    One that was opened after the quiet time is about something else: a PACS that always has some association
+    open must not hold up every series for ever. Stragglers on it become the next generation.
+    """
+    return any(busy.get(caller, math.inf) < one.last_received_at + quiet_s for caller in one.callers)
 
 
 def peers_of_source(settings: Settings) -> dict[str, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config
+from pynetdicom import AE, _config, evt
 
 from config import PeerSettings, Settings
 from core.errors import PeerRefused, PeerUnreachable
@@ -102,6 +104,9 @@ class Courier:
             status = _store(association, self._peer, due)
         except PeerRefused as error:
             return self._failure(due, str(error), error.status)
+        except (OSError, InvalidDicomError, ValueError, AttributeError, KeyError) as error:
+            # The file is gone or damaged. One such object must not hold up the lane of its peer.
+            return self._failure(due, f"{due.path} cannot be sent ({type(error).__name__})", None)
         return Attempted(due, DeliveryState.DELIVERED, None, status, self._now())
 
     def _failure(self, due: DueDelivery, reason: str, status: int | None) -> Attempted:
@@ -142,9 +147,15 @@ def open_association(
     entity.network_timeout = max(settings.delivery.timeout_s, 120.0)
     for abstract, transfer in contexts:
         entity.add_requested_context(abstract, transfer)
-    association = entity.associate(peer.host, peer.port, ae_title=peer.ae_title)
+    connected = threading.Event()
+    association = entity.associate(
+        peer.host,
+        peer.port,
+        ae_title=peer.ae_title,
+        evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: connected.set())],
+    )
     if not association.is_established:
-        raise PeerUnreachable(_why_not(association, peer, calling))
+        raise PeerUnreachable(_why_not(association, peer, calling, connected=connected.is_set()))
     try:
         yield association
     finally:
@@ -152,7 +163,7 @@ def open_association(
             association.release()
 
 
-def _why_not(association: Any, peer: PeerSettings, calling: str) -> str:
+def _why_not(association: Any, peer: PeerSettings, calling: str, *, connected: bool) -> str:
     where = f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"
     if association.is_rejected:
         primitive = association.acceptor.primitive
@@ -163,9 +174,12 @@ def _why_not(association: Any, peer: PeerSettings, calling: str) -> str:
             (3, 2): "it has too many associations open",
         }.get((primitive.result_source, primitive.diagnostic), "it gave no reason")
         return f"{where} rejected the association: {reason}"
-    if association.is_aborted:
+    if not connected:
         return f"{where} does not answer: nothing listens there, or a firewall is between"
-    return f"{where} accepted none of the proposed kinds of object"
+    answer = association.acceptor.primitive
+    if answer is not None and answer.result == 0:
+        return f"{where} accepted none of the proposed kinds of object"
+    return f"{where} took the connection but did not answer the association request: is it a DICOM node?"
 
 
 def _contexts(due: Sequence[DueDelivery]) -> list[tuple[str, str]]:
@@ -189,7 +203,10 @@ def _store(association: Any, peer: PeerSettings, due: DueDelivery) -> int:
     if not accepted:
         raise PeerRefused(f"{peer.name} does not accept objects of SOP Class {due.sop_class_uid}")
     as_stored = str(ExplicitVRLittleEndian) in accepted
-    answer = association.send_c_store(due.path if as_stored else _converted(due.path))
+    try:
+        answer = association.send_c_store(due.path if as_stored else _converted(due.path))
+    except RuntimeError:  # pynetdicom's word for an association that ended since the check above
+        raise PeerUnreachable(f"{peer.name} ended the association in the middle of the transfer") from None
     if "Status" not in answer:
         raise PeerUnreachable(f"{peer.name} gave no answer to C-STORE")
     status = int(answer.Status)

@@ -95,7 +95,11 @@ def _inflate(data: Buffer) -> tuple[bytes, str | None]:
         inflated = inflater.decompress(data, MAX_INFLATED_BYTES)
     except zlib.error:
         return b"", "the deflated data set cannot be inflated"
-    return inflated, None if inflater.eof else "the deflated data set ends too early"
+    if inflater.eof:
+        return inflated, None
+    if len(inflated) >= MAX_INFLATED_BYTES:
+        return inflated, f"the deflated data set grows beyond {MAX_INFLATED_BYTES} bytes"
+    return inflated, "the deflated data set ends too early"
 
 
 def _looks_explicit(data: Buffer) -> bool:

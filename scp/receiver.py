@@ -18,7 +18,7 @@ from pydicom.uid import (
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from config import Settings, SourceSettings
+from config import Settings
 from core.errors import NodeError
 from core.log import get_logger
 from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -145,6 +145,8 @@ class Receiver:
             decision = self._decide(association)
         except Exception:  # noqa: BLE001 - pynetdicom swallows it and would accept the caller
             get_logger().error("admission_failed", exc_info=True)
+            with self._lock:
+                self._callers.pop(association, None)
             decision = LOCAL_LIMIT_EXCEEDED
         if isinstance(decision, tuple):
             association.acse.send_reject(*decision)
@@ -161,12 +163,13 @@ class Receiver:
         if isinstance(decision, Refused):
             self._refuse(calling, address, decision)
             return decision.rejection
-        limit = self._limit_reached(calling)
+        caller = Caller(new_id(), decision.name, calling, address)
+        limit = self._take_place(association, caller)
         if limit is not None:
             get_logger().warning("association_over_limit", calling_ae_title=calling, reason=limit)
             self._note(f"{calling}@{address}", limit)
             return LOCAL_LIMIT_EXCEEDED
-        self._open(association, decision, calling, address)
+        reception.open_association(self._ledger, caller, self._process, self._now())
         _prefer_transfer_syntaxes(request.presentation_context_definition_list)
         return None
 
@@ -180,24 +183,22 @@ class Receiver:
         )
         self._note(f"{calling}@{address}", f"{refused.reason}. To admit it: {refused.to_admit}")
 
-    def _limit_reached(self, calling: str) -> str | None:
+    def _take_place(self, association: Any, caller: Caller) -> str | None:
+        """Count the association in; return the limit where there is no place. Requests come in parallel."""
         limits = self._settings.reception
         with self._lock:
             everyone = len(self._callers)
-            of_caller = sum(caller.calling_ae_title == calling for caller in self._callers.values())
-        if everyone >= limits.max_associations:
-            return f"{everyone} associations are open, the limit is reception.max_associations"
-        if of_caller >= limits.max_associations_per_caller:
-            return (
-                f"{of_caller} associations of it are open, the limit is reception.max_associations_per_caller"
-            )
-        return None
-
-    def _open(self, association: Any, source: SourceSettings, calling: str, address: str) -> None:
-        caller = Caller(new_id(), source.name, calling, address)
-        reception.open_association(self._ledger, caller, self._process, self._now())
-        with self._lock:
+            calling = caller.calling_ae_title
+            of_caller = sum(other.calling_ae_title == calling for other in self._callers.values())
+            if everyone >= limits.max_associations:
+                return f"{everyone} associations are open, the limit is reception.max_associations"
+            if of_caller >= limits.max_associations_per_caller:
+                return (
+                    f"{of_caller} associations of it are open, "
+                    "the limit is reception.max_associations_per_caller"
+                )
             self._callers[association] = caller
+        return None
 
     def _on_echo(self, event: Any) -> int:
         with self._lock:
@@ -240,9 +241,10 @@ class Receiver:
                 with self._lock:
                     gone = [one for one in self._callers if not one.is_alive()]
                     lost = [self._callers.pop(one) for one in gone]
+                    open_now = [caller.association_id for caller in self._callers.values()]
                 for caller in lost:
                     reception.close_association(self._ledger, caller.association_id, "lost", self._now())
-                reception.heartbeat_associations(self._ledger, self._process, self._now())
+                reception.heartbeat_associations(self._ledger, open_now, self._now())
             except Exception:  # noqa: BLE001 - border: a failed heartbeat must not end the heart
                 get_logger().error("heartbeat_failed", exc_info=True)
 

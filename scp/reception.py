@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 
+from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
@@ -29,7 +30,8 @@ from custody.ledger.reception import Caller, NewInstance
 from custody.spool import Spool
 from scp.dataset_walk import Buffer, Walked, walk
 
-_READ_KEYWORDS = [
+#: Without these it cannot be told whose image it is.
+_IDENTITY_KEYWORDS = [
     "SpecificCharacterSet",
     "SOPClassUID",
     "SOPInstanceUID",
@@ -37,6 +39,9 @@ _READ_KEYWORDS = [
     "SeriesInstanceUID",
     "PatientID",
     "IssuerOfPatientID",
+]
+_READ_KEYWORDS = [
+    *_IDENTITY_KEYWORDS,
     "Modality",
     "RescaleType",
     "PresentationIntentType",
@@ -87,6 +92,9 @@ class Reception:
         self._now = now
         self._series_ids: dict[SeriesKey, str] = {}
         self.outcomes: Counter[str] = Counter()
+        # Foreign headers break many small rules. pydicom's warnings about them would quote values of the
+        # patient's data on standard error; the switch is global.
+        pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
 
     def take(self, request: StoreRequest, caller: Caller) -> str:
         """Keep one data set.
@@ -128,12 +136,14 @@ class Reception:
             return "own_result"
         series_id = self._series_id(header)
         sha256 = hashlib.sha256(request.data).hexdigest()
-        known = reception.known_digests(self._ledger, series_id, str(header.SOPInstanceUID))
+        known = reception.known_contents(self._ledger, series_id, str(header.SOPInstanceUID))
         if sha256 in known:
             reception.record_source(self._ledger, series_id, caller)
             return "identical"
-        set_aside = _why_set_aside(header, walked, other_content=bool(known))
-        if set_aside is not None and (walked.fault or known):
+        # A damaged copy that came first must not keep the whole one out.
+        other_content = None in known.values()
+        set_aside = _why_set_aside(header, walked, other_content=other_content)
+        if set_aside is not None and (walked.fault or other_content):
             self._note(IncidentKind.INSTANCE_SET_ASIDE, str(header.SeriesInstanceUID), set_aside)
         return self._keep(request, caller, header, series_id, sha256, set_aside)
 
@@ -197,11 +207,16 @@ def _header(walked: Walked) -> Dataset:
     stream = BytesIO(bytes(walked.data[: walked.header_end]))
     try:
         header = read_dataset(stream, walked.implicit_vr, walked.little_endian, specific_tags=_READ_TAGS)
-        for keyword in _READ_KEYWORDS:
+        for keyword in _IDENTITY_KEYWORDS:
             header.get(keyword)  # converts the raw value, so that a damaged one shows here
     # pydicom raises many kinds of errors on damaged values; all of them mean the same to the sender
     except Exception as error:  # noqa: BLE001
         raise UnparsableDataSet(f"the header cannot be read ({type(error).__name__})") from None
+    for keyword in _READ_KEYWORDS:
+        try:
+            header.get(keyword)
+        except Exception:  # noqa: BLE001 - the same; a bad Slice Thickness must not cost the image
+            delattr(header, keyword)
     return header
 
 
@@ -223,7 +238,7 @@ def _why_set_aside(header: Dataset, walked: Walked, *, other_content: bool) -> s
     if walked.fault is not None:
         return f"truncated or damaged: {walked.fault}"
     if other_content:
-        return "another content is here already under the same SOP Instance UID"
+        return reception.OTHER_CONTENT
     return reason_not_analysable(header)
 
 

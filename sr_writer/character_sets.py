@@ -171,8 +171,7 @@ def decode_code_extensions(raw: bytes, terms: tuple[str, ...], *, person_name: b
             pieces.append((two_byte + run + b"\x1b(B").decode(_TWO_BYTE_G0[two_byte]))
         else:
             pieces.append(run.decode(codec))
-            if run[-1] in resetting:
-                codec = initial
+            codec = initial if run[-1] in resetting else codec
         position = end
     return "".join(pieces)
 

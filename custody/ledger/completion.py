@@ -123,14 +123,20 @@ def open_series(connection: Connection) -> list[OpenSeries]:
     return result
 
 
-def busy_callers(connection: Connection, alive_since: float) -> frozenset[str]:
-    """Return the calling AE titles with an open association in a process that was alive since then."""
+def busy_callers(connection: Connection, alive_since: float) -> Mapping[str, float]:
+    """Return the callers with an open association in a process that was alive since then.
+
+    Returns
+    -------
+    dict
+        Calling AE title → when the oldest of its open associations was opened.
+    """
     rows = connection.execute(
-        select(association.c.calling_ae_title)
+        select(association.c.calling_ae_title, func.min(association.c.opened_at).label("opened"))
         .where(association.c.closed_at.is_(None), association.c.heartbeat_at >= alive_since)
-        .distinct()
+        .group_by(association.c.calling_ae_title)
     )
-    return frozenset(row.calling_ae_title for row in rows)
+    return {row.calling_ae_title: row.opened for row in rows}
 
 
 def facts_of(connection: Connection, series_id: str) -> list[Mapping[str, Any]]:

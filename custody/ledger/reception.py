@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ from sqlalchemy.dialects.sqlite import insert
 from core.domain import SeriesKey
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.tables import association, instance, result_object, series, series_source
+
+#: Why a second content under one SOP Instance UID takes no part in the analysis.
+OTHER_CONTENT = "another content is here already under the same SOP Instance UID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +98,14 @@ def close_association(ledger: Ledger, association_id: str, ended: str, now: floa
         )
 
 
-def heartbeat_associations(ledger: Ledger, process: str, now: float) -> None:
-    """Say that this process, and so every association it holds open, is alive."""
+def heartbeat_associations(ledger: Ledger, association_ids: Collection[str], now: float) -> None:
+    """Say that these associations are really open; one whose end could not be recorded is not among them."""
+    if not association_ids:
+        return
     with ledger.write() as connection:
         connection.execute(
             association.update()
-            .where(association.c.process == process, association.c.closed_at.is_(None))
+            .where(association.c.id.in_(association_ids), association.c.closed_at.is_(None))
             .values(heartbeat_at=now)
         )
 
@@ -139,10 +144,10 @@ def series_id_of(ledger: Ledger, key: SeriesKey, modality: str, now: float) -> s
         return str(found.scalar_one())
 
 
-def known_digests(ledger: Ledger, series_id: str, sop_instance_uid: str) -> frozenset[str]:
-    """Return the content digests already recorded under a SOP Instance UID of a series."""
+def known_contents(ledger: Ledger, series_id: str, sop_instance_uid: str) -> Mapping[str, str | None]:
+    """Return what is recorded under a SOP Instance UID of a series: content digest → why it was set aside."""
     with ledger.read() as connection:
-        return _known_digests(connection, series_id, sop_instance_uid)
+        return _known_contents(connection, series_id, sop_instance_uid)
 
 
 def record_instance(ledger: Ledger, series_id: str, caller: Caller, new: NewInstance, now: float) -> bool:
@@ -156,8 +161,12 @@ def record_instance(ledger: Ledger, series_id: str, caller: Caller, new: NewInst
     """
     with ledger.write() as connection:
         _record_source(connection, series_id, caller)
-        if new.sha256 in _known_digests(connection, series_id, new.sop_instance_uid):
+        known = _known_contents(connection, series_id, new.sop_instance_uid)
+        if new.sha256 in known:
             return False
+        set_aside = new.set_aside
+        if set_aside is None and None in known.values():  # it came on another association at the same moment
+            set_aside = OTHER_CONTENT
         connection.execute(
             instance.insert().values(
                 id=new.id,
@@ -172,7 +181,7 @@ def record_instance(ledger: Ledger, series_id: str, caller: Caller, new: NewInst
                 received_at=now,
                 move_originator_ae_title=new.move_originator_ae_title,
                 move_originator_message_id=new.move_originator_message_id,
-                set_aside=new.set_aside,
+                set_aside=set_aside,
                 facts=dict(new.facts) if new.facts is not None else None,
             )
         )
@@ -200,13 +209,15 @@ def recorded_paths(ledger: Ledger) -> Iterator[Path]:
             yield Path(row.path)
 
 
-def _known_digests(connection: Connection, series_id: str, sop_instance_uid: str) -> frozenset[str]:
+def _known_contents(
+    connection: Connection, series_id: str, sop_instance_uid: str
+) -> Mapping[str, str | None]:
     rows = connection.execute(
-        select(instance.c.sha256).where(
+        select(instance.c.sha256, instance.c.set_aside).where(
             instance.c.series_id == series_id, instance.c.sop_instance_uid == sop_instance_uid
         )
     )
-    return frozenset(row.sha256 for row in rows)
+    return {row.sha256: row.set_aside for row in rows}
 
 
 def _record_source(connection: Connection, series_id: str, caller: Caller) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
@@ -45,10 +45,13 @@ class SmallPacs:
         Where objects are kept; created where it does not exist.
     ae_title
         What it is called.
+    port
+        Where it listens; 0 for a free port.
     """
 
-    def __init__(self, folder: Path, ae_title: str = "SMALLPACS") -> None:
+    def __init__(self, folder: Path, ae_title: str = "SMALLPACS", port: int = 0) -> None:
         self.ae_title = ae_title
+        self._wanted_port = port
         self._folder = folder
         self._arrived = threading.Condition()
         self._arrivals: list[Arrival] = []
@@ -66,7 +69,7 @@ class SmallPacs:
         entity.supported_contexts = AllStoragePresentationContexts
         entity.add_supported_context(Verification)
         self._server = entity.start_server(
-            ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
+            ("127.0.0.1", self._wanted_port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
         )
         return self
 
@@ -104,8 +107,6 @@ def send(paths: Iterable[Path], port: int, *, calling: str, called: str) -> int:
     ConnectionError
         No association.
     """
-    from pydicom.uid import CTImageStorage
-
     entity = AE(ae_title=calling)
     entity.maximum_pdu_size = 1024 * 1024
     entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)

@@ -1,7 +1,7 @@
 """Independent programs that the interoperability tests talk to, and whether they may be absent.
 
-In CI (`LESION_NODE_REQUIRE_INTEROP=1`) an absent program is a failure; elsewhere the test says what is missing
-and skips.
+In CI (`LESION_NODE_REQUIRE_INTEROP=1`) an absent program is a failure; elsewhere the test says what is
+missing and skips.
 """
 
 from __future__ import annotations

@@ -214,7 +214,7 @@ REFUSALS = [
         UnsupportedImage,
         r"not Hounsfield units",
     ),
-    (middle_out, MissingSlices, r"1 slice missing between z = -5\.0 and 5\.0 mm"),
+    (middle_out, MissingSlices, r"1 slice missing between z = -10\.0 and 0\.0 mm"),
     (
         lambda ds: setattr(ds, "NumberOfFrames", 15),
         UnsupportedImage,
