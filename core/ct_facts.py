@@ -102,7 +102,9 @@ class CtFacts:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CtFacts:
         """Undo `as_json`."""
-        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
         return cls(**values)
 
     def as_json(self) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from inference.lung_grid import CoarseGrid
 _CLOSING_MM = 8.0
 #: A gap inside the lung of one axial plane up to this size is a vessel or an opacity, not the diaphragm.
 _HOLE_MM2 = 400.0
+#: Concavities of fewer coarse pixels are the staircase of the outline and smoothed away.
+_SMALLEST_POCKET = 3
 #: A concavity opens to the chest wall where this cosine to the thorax's outward direction is reached …
 _OUTWARD_COS = 0.75
 #: … or this one behind the middle of the thorax, where only spine and aorta are not chest wall; these lie
@@ -106,9 +108,11 @@ def _fill_costal(
     hull = np.zeros_like(plane_yx)
     cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(plane_yx)), 1)
     rim = hull - cv2.erode(hull, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    count, labels, stats, centroids = cv2.connectedComponentsWithStats(hull & (1 - plane_yx), connectivity=4)
+    _, labels, stats, centroids = cv2.connectedComponentsWithStats(hull & (1 - plane_yx), connectivity=4)
     half_width = float(np.abs(np.flatnonzero(plane_yx.any(axis=0)) - centre_yx[1]).max())
-    for pocket in range(1, count):
+    tiny = stats[:, cv2.CC_STAT_AREA] < _SMALLEST_POCKET
+    plane_yx[tiny[labels]] = 1
+    for pocket in 1 + np.flatnonzero(~tiny[1:]):
         x, y, width, height, area = stats[pocket]
         box = np.s_[y : y + height, x : x + width]
         own = labels[box] == pocket

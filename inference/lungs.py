@@ -68,13 +68,13 @@ def segment_lungs(volume: CtVolume) -> LungMask:
     hu_zyx = order.apply(volume.hu_zyx)
     whole = coarsen(hu_zyx, order.apply_geometry(volume.geometry).spacing_zyx_mm)
     air = _covered_air(whole)
-    box = _box(air)
+    box = _box(air, margin=_MARGIN)
     grid, air = whole.crop(box), air[box]
     tubes = airways(grid, air)
     lungs = lung_pair(grid, air & (1 - tubes))
     _require_chest(grid, lungs, np.count_nonzero(whole.hu_zyx[box[0]] > _TISSUE_ABOVE_HU, axis=(1, 2)))
     codes = np.zeros(whole.hu_zyx.shape, np.uint8)
-    codes[box] = _outlines(grid, lungs, tubes)
+    codes[box] = _codes(grid, _complete(grid, lungs, tubes), tubes)
     labels_zyx = np.zeros(volume.hu_zyx.shape, np.uint8)
     refine(hu_zyx, codes, whole.slices_per_step, order.apply(labels_zyx))
     return LungMask(labels_zyx)
@@ -126,15 +126,15 @@ def _covered_air(grid: CoarseGrid) -> NDArray[np.uint8]:
     return air.view(np.uint8)
 
 
-def _box(mask_zyx: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
-    """Return the bounding box of a mask: all slices, and a margin in the plane."""
+def _box(mask_zyx: NDArray[np.uint8], *, margin: int) -> tuple[slice, slice, slice]:
+    """Return the bounding box of a mask: all slices, and a margin of so many voxels in the plane."""
     spans = [slice(0, mask_zyx.shape[0])]
     for axis, across in ((1, (0, 2)), (2, (0, 1))):
         filled = np.flatnonzero(mask_zyx.any(axis=across))
         if not filled.size:
             raise NotAChest(NO_LUNGS)
-        last = min(int(filled[-1]) + 1 + _MARGIN, mask_zyx.shape[axis])
-        spans.append(slice(max(int(filled[0]) - _MARGIN, 0), last))
+        last = min(int(filled[-1]) + 1 + margin, mask_zyx.shape[axis])
+        spans.append(slice(max(int(filled[0]) - margin, 0), last))
     return spans[0], spans[1], spans[2]
 
 
@@ -156,26 +156,35 @@ def _require_chest(
         )
 
 
-def _outlines(
+def _complete(
     grid: CoarseGrid, lungs_zyx: NDArray[np.uint8], tubes_zyx: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """Return the codes of `lung_grid.refine` for both completed lungs."""
-    in_columns = [[(lungs_zyx == label).any(axis=(0, n)) for n in (2, 1)] for label in LUNG_LABEL.values()]
-    middles = [[np.mean(np.flatnonzero(line)[[0, -1]]) for line in lung] for lung in in_columns]
-    centre_yx = (float(np.mean([m[0] for m in middles])), float(np.mean([m[1] for m in middles])))
+    """Return the labels with dense lung filled in."""
+    spans = [_box((lungs_zyx == label).view(np.uint8), margin=0) for label in LUNG_LABEL.values()]
+    centre_y, centre_x = (
+        float(np.mean([0.5 * (span[axis].start + span[axis].stop - 1) for span in spans])) for axis in (1, 2)
+    )
     ribs = Ribs.of(grid)
     walls = dilate(dilate(tubes_zyx, in_plane=True), in_plane=True) > 0
     whole = lungs_zyx.copy()
     for label in LUNG_LABEL.values():
-        forbidden = walls | ((whole > 0) & (whole != label))
-        filled = complete_outline(grid, (whole == label).astype(np.uint8), forbidden, centre_yx)
-        filled |= dense_behind(grid, filled.view(np.uint8), ribs, centre_yx) & ~forbidden
-        whole[filled & (whole == 0)] = label
+        own = whole == label
+        forbidden = walls | ((whole > 0) & ~own)
+        box = _box(own.view(np.uint8), margin=_MARGIN)
+        middle = centre_y - box[1].start, centre_x - box[2].start
+        own[box] |= complete_outline(grid.crop(box), own[box].view(np.uint8), forbidden[box], middle)
+        own |= dense_behind(grid, own.view(np.uint8), ribs, (centre_y, centre_x)) & ~forbidden
+        whole[own & (whole == 0)] = label
+    return whole
+
+
+def _codes(grid: CoarseGrid, whole_zyx: NDArray[np.uint8], tubes_zyx: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the codes of `lung_grid.refine` for both completed lungs."""
     dense = grid.hu_zyx >= AIR_BELOW_HU
-    codes = np.zeros_like(whole)
+    codes = np.zeros_like(whole_zyx)
     for label in LUNG_LABEL.values():
-        own = (whole == label).astype(np.uint8)
-        near = dilate(own, in_plane=True) & (1 - tubes_zyx) & ((whole == 0) | (own > 0))
+        own = (whole_zyx == label).view(np.uint8)
+        near = dilate(own, in_plane=True) & (1 - tubes_zyx) & ((whole_zyx == 0) | (own > 0))
         codes[(near > 0) & (codes == 0)] = CODES_PER_LUNG * label + BORDER
         codes[(own > 0) & (dense | (erode(own, in_plane=True) > 0))] = CODES_PER_LUNG * label + INSIDE
     return codes

@@ -13,8 +13,7 @@ named decoder each, never "whichever is installed", because decoders differ in w
   `Exception` and would end the process.
 
 Whatever a decoder returns is taken as a 16-bit word of which Bits Stored count, so the sign is extended here
-and nowhere else. Decoders make up the rest of a codestream that was cut short, and some allocate what its
-header asks for; both are checked before they see it.
+and nowhere else. What decoders do to damaged codestreams is prevented by `inference.codestreams`.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
 
 from core.errors import SpoolError, UnsupportedImage
+from inference.codestreams import check_codestream
 from inference.series_files import PARSE_FAILURES, SeriesFile, read_bytes
 from inference.series_frames import Frame, StoredFormat, ValueMapping
 
@@ -64,10 +64,6 @@ READABLE_TRANSFER_SYNTAXES = _NATIVE | frozenset(_DECODING_PLUGIN)
 _PIXEL_DATA = 0x7FE00010
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _SEND_AGAIN = "send the image again"
-#: SOF markers of JPEG and JPEG-LS that carry the matrix (ISO 10918-1 B.1.1.3, ISO 14495-1 C.1.1).
-_START_OF_FRAME = frozenset(
-    {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}
-)
 
 
 def hounsfield_table(stored: StoredFormat, mapping: ValueMapping) -> NDArray[np.int16]:
@@ -186,7 +182,7 @@ def _encoded_frame(stream: BinaryIO, length: int, frame: Frame) -> bytes:
 def _decoded_words(encoded: bytes, frame: Frame) -> NDArray[np.uint16]:
     stored, syntax = frame.stored, uids.UID(frame.file.transfer_syntax_uid)
     if syntax != uids.RLELossless:
-        _check_codestream(encoded, stored)
+        check_codestream(encoded, syntax, stored)
     options: dict[str, Any] = {
         "rows": stored.rows,
         "columns": stored.columns,
@@ -208,38 +204,3 @@ def _decoded_words(encoded: bytes, frame: Frame) -> NDArray[np.uint16]:
     if pixels.shape != (stored.rows, stored.columns):
         raise UnsupportedImage(f"the pixels do not fill the matrix: {_SEND_AGAIN}")
     return pixels.astype(np.uint16)
-
-
-def _check_codestream(encoded: bytes, stored: StoredFormat) -> None:
-    """Refuse a codestream that is cut short or of another matrix than the header says."""
-    # End of image and end of codestream are the same marker; a fragment may be padded to even length.
-    if not encoded.rstrip(b"\x00").endswith(b"\xff\xd9"):
-        raise UnsupportedImage(f"the compressed pixels are cut short: {_SEND_AGAIN}")
-    matrix = _jpeg_2000_matrix(encoded) if b"\xff\x4f\xff\x51" in encoded[:256] else _jpeg_matrix(encoded)
-    if matrix != (stored.rows, stored.columns, 1):
-        raise UnsupportedImage(
-            f"the compressed pixels are not {stored.rows} rows of {stored.columns}: {_SEND_AGAIN}"
-        )
-
-
-def _jpeg_2000_matrix(encoded: bytes) -> tuple[int, int, int]:
-    """Return rows, columns and components from the SIZ marker (ISO 15444-1 A.5.1)."""
-    at = encoded.index(b"\xff\x4f\xff\x51") + 8
-    x, y, x0, y0 = struct.unpack_from(">4I", encoded, at)
-    (components,) = struct.unpack_from(">H", encoded, at + 32)
-    return y - y0, x - x0, components
-
-
-def _jpeg_matrix(encoded: bytes) -> tuple[int, int, int]:
-    """Return rows, columns and components from the first start-of-frame marker."""
-    at = 2
-    while encoded[at] == 0xFF:
-        marker = encoded[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif marker in _START_OF_FRAME:
-            rows, columns, components = struct.unpack_from(">HHB", encoded, at + 5)
-            return rows, columns, components
-        else:
-            at += 2 + struct.unpack_from(">H", encoded, at + 2)[0]
-    raise ValueError("no start of frame")

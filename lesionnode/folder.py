@@ -17,7 +17,7 @@ from config import Settings
 from core.ct_facts import FACT_KEYWORDS, CtFacts
 from core.ct_header import reason_not_analysable
 from core.domain import ResultKind, SOPInstanceUID
-from core.errors import SeriesRejected, UnsupportedImage
+from core.errors import ResultEncodingError, SeriesRejected, UnsupportedImage
 from lesionnode.engine import Engine, model_folders
 from lesionnode.pipeline import (
     Progress,
@@ -119,7 +119,7 @@ def analyse_folder(
 
     Raises
     ------
-    ModelError, InferenceError, ResultEncodingError, OSError
+    ModelError, InferenceError, OSError
         Nothing can be said about the series.
     """
     output.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def analyse_folder(
         series, others = _chosen(content)
         result = _analyse(series, output, model, settings, progress)
         result["remarks"] = [*result["remarks"], *others]
-    except SeriesRejected as error:
+    except (SeriesRejected, ResultEncodingError) as error:
         result = refused_json(str(error), model)
     result["remarks"] = [*result["remarks"], *content.remark_lines]
     (output / RESULT_FILE).write_text(json.dumps(result, indent=2) + "\n")

@@ -20,7 +20,7 @@ from typing import Any
 
 from config import Settings
 from core.domain import ResultObject
-from core.errors import ModelError, NodeError, SeriesRejected, SpoolError
+from core.errors import ModelError, NodeError, ResultEncodingError, SeriesRejected, SpoolError
 from core.log import configure_logging, get_logger
 from custody.doorbell import Doorbell
 from custody.ledger import Ledger, jobs, services
@@ -143,10 +143,10 @@ class Worker:
         paths = [instance.path for instance in claimed.series.instances]
         try:
             analysed = analyse_series(paths, self._engine, claimed.model, self._settings.models)
-        except SeriesRejected as error:
+            start = time.perf_counter()
+            objects = self._written(claimed, analysed)
+        except (SeriesRejected, ResultEncodingError) as error:
             return JobEnd(JobState.REFUSED, str(error), refused_json(str(error), claimed.model))
-        start = time.perf_counter()
-        objects = self._written(claimed, analysed)
         analysed.timings_s["write"] = round(time.perf_counter() - start, 3)
         result = result_json(analysed)
         return JobEnd(JobState.ANALYSED, None, result, objects)

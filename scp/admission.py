@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from itertools import chain, count
 
 from config import Settings, SourceSettings
 
@@ -81,9 +82,13 @@ def admit(settings: Settings, calling: str, called: str, address: str) -> Source
 
 
 def _new_source(settings: Settings, calling: str, address: str) -> str:
+    """Return the lines that admit the caller, as they can be pasted into the configuration."""
+    if not calling or "\\" in calling or not (calling.isascii() and calling.isprintable()):
+        return "at the sender: set a calling AE title of printable ASCII characters without backslash"
     wanted = "".join(letter if letter.isalnum() else "-" for letter in calling.lower()).strip("-") or "new"
     taken = {source.name for source in settings.sources}
-    name = next(name for name in (wanted, *(f"{wanted}-{at}" for at in count(2))) if name not in taken)
+    names = chain([wanted], (f"{wanted}-{at}" for at in count(2)))
+    name = next(name for name in names if name not in taken)
     peers = ", ".join(f'"{peer.name}"' for peer in settings.peers[:1])
     title = calling.replace('"', '\\"')
     return (

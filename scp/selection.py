@@ -16,7 +16,7 @@ _BEST_SPACING_MM = (0.9, 3.1)
 
 # What the vendors call their kernels. Smooth ones keep HU true to tissue; sharp ones add noise and edges.
 _SHARP_WORDS = ("LUNG", "BONE", "EDGE", "SHARP", "ULTRA", "DETAIL")
-_SMOOTH_WORDS = ("STANDARD", "STND", "SOFT", "SMOOTH", "CHEST", "BODY", "MEDIASTINUM")
+_SMOOTH_WORDS = ("STANDARD", "STND", "SOFT", "SMOOTH", "CHEST", "CHST", "BODY", "MEDIASTINUM")
 _PHILIPS = {"A": 0, "B": 0, "C": 0, "D": 1, "E": 2, "L": 2, "YA": 1, "YB": 1, "YC": 2, "YD": 2, "YE": 2}
 
 
@@ -100,7 +100,7 @@ def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, dict[str, str]]:
 def kernel_sharpness(kernel: str) -> int:
     """Grade a convolution kernel by its vendor's name: 0 smooth, 1 medium or unknown, 2 sharp."""
     name = kernel.strip().upper()
-    siemens = re.match(r"[BHUTQ][A-Z]?(\d{2})", name)
+    siemens = re.match(r"[BHUTQIJ][A-Z]?(\d{2})", name)  # I and J: iterative
     if siemens:
         number = int(siemens.group(1))
         return 0 if number < 45 else 1 if number < 55 else 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,11 @@ from tests.helpers.ports import free_port
 from tests.helpers.running_node import AE_TITLE, RunningNode
 
 pytestmark = pytest.mark.fault
+
+
+def failed_deliveries(node: RunningNode, peer: str) -> list[dict[str, Any]]:
+    """Return what could not be delivered to a peer so far."""
+    return [one for one in node.status()["deliveries"] if one["peer"] == peer and one["reason"]]
 
 
 def test_results_wait_for_a_dead_pacs(tmp_path: Path, small_phantom_files: list[Path]) -> None:

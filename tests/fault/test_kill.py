@@ -44,17 +44,19 @@ def send_and_note(port: int, paths: list[Path], acknowledged: list[str]) -> None
     entity = AE(ae_title="SCANNER")
     entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     association = entity.associate("127.0.0.1", port, ae_title=AE_TITLE)
-    for path in paths:
-        if not association.is_established:
-            return
-        dataset = dcmread(path)
-        try:
+    socket = association.dul.socket.socket
+    try:
+        for path in paths:
+            dataset = dcmread(path)
             answer = association.send_c_store(dataset)
-        except (RuntimeError, ValueError):
-            return
-        if "Status" in answer and answer.Status == 0:
-            acknowledged.append(str(dataset.SOPInstanceUID))
-    association.release()
+            if "Status" in answer and answer.Status == 0:
+                acknowledged.append(str(dataset.SOPInstanceUID))
+        association.release()
+    except (RuntimeError, ValueError):
+        pass  # the node was killed
+    finally:
+        association.join(10)
+        socket.close()  # pynetdicom forgets the socket of a connection that the other side reset
 
 
 def kept_in_spool(node: RunningNode) -> set[str]:

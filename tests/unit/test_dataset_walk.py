@@ -154,7 +154,7 @@ def test_bottomless_nesting_is_a_fault(syntax: str) -> None:
 
 
 def test_a_private_sequence_of_unknown_vr_is_followed() -> None:
-    """UN of undefined length is implicit VR inside (PS3.5 6.2.2); the elements after it are explicit again."""
+    """UN of undefined length is implicit VR inside (PS3.5 6.2.2); what follows is explicit again."""
     inside = struct.pack("<HHI", 0x0029, 0x1001, 4) + b"abcd"
     item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + inside + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
     unknown = struct.pack("<HH2s2xI", 0x0029, 0x1000, b"UN", 0xFFFFFFFF) + item
@@ -181,7 +181,7 @@ def test_the_fault_says_how_much_is_there() -> None:
 
 
 def test_a_deflate_bomb_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deflated data set that grows beyond the bound is a fault that says so, and is not inflated further."""
+    """A deflated data set that grows beyond the bound is a fault that says so; the rest stays deflated."""
     monkeypatch.setattr(dataset_walk, "MAX_INFLATED_BYTES", 4096)
     data = encoded(ct_image(PixelData=bytes(1_000_000)), DeflatedExplicitVRLittleEndian)
     walked = walk(data, DeflatedExplicitVRLittleEndian)

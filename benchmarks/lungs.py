@@ -1,0 +1,63 @@
+"""Lung segmentation against expert contours: ``python -m benchmarks.lungs``.
+
+Reads the Biograph series of the real data named by the environment variable LESION_NODE_DATA; where the
+expert sees tumour, neither mask is judged.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.domain import LUNG_LABEL
+from inference.lungs import coverage_remarks, segment_lungs
+from inference.series_reader import read_series
+
+_DATA = Path(os.environ.get("LESION_NODE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+_SERIES = "siemens-biograph40-3mm"
+_TUMOUR = 3
+
+
+def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Return the Dice coefficient of two masks of one shape."""
+    total = np.count_nonzero(found) + np.count_nonzero(truth)
+    return 2.0 * np.count_nonzero(found & truth) / total if total else 1.0
+
+
+def main() -> int:
+    """Print the table; return the exit status."""
+    folder = _DATA / "ct-series" / _SERIES
+    if not folder.is_dir():
+        print(f"No real data at {folder}; set LESION_NODE_DATA.", file=sys.stderr)
+        return 1
+    volume = read_series(sorted(folder.iterdir()))
+    with np.load(folder.with_name(f"{_SERIES}-lungs.npz")) as expert:
+        truth = expert["labels_zyx"]
+    if volume.geometry.affine_lps[2, 0] < 0:  # the expert's slices rise to the head
+        truth = truth[::-1]
+    base_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start_s, start_cpu_s = time.perf_counter(), time.process_time()
+    lungs = segment_lungs(volume)
+    wall_s, cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
+    peak_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base_kib) / 1024
+    judged = truth != _TUMOUR
+    print(f"{_SERIES}  {'×'.join(map(str, volume.hu_zyx.shape))}")
+    print("lung    Dice    volume ml   expert ml")
+    for side, label in LUNG_LABEL.items():
+        found, wanted = (lungs.labels_zyx == label) & judged, truth == label
+        volumes_ml = [np.count_nonzero(mask) * volume.geometry.voxel_ml for mask in (found, wanted)]
+        print(f"{side:6} {dice(found, wanted):6.4f} {volumes_ml[0]:11.0f} {volumes_ml[1]:11.0f}")
+    print(f"{wall_s:.2f} s wall, {cpu_s:.2f} s CPU, {peak_mib:.0f} MiB above the volume")
+    for remark in coverage_remarks(lungs, volume):
+        print(remark)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
