@@ -114,6 +114,8 @@ class ReceptionSettings(_Section):
 
     quiet_s: Seconds = 3.0
     """A series is complete after so many seconds without an instance and without an open association."""
+    cut_off_quiet_s: Seconds = 60.0
+    """The same wait where the last association was aborted or lost: the sender will try again."""
     max_associations: Annotated[int, Field(ge=1, le=1000)] = 32
     max_associations_per_caller: Annotated[int, Field(ge=1, le=1000)] = 12
     idle_association_s: Seconds = 60.0

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
@@ -81,7 +82,8 @@ class CtFacts:
         orientation = _numbers(header, "ImageOrientationPatient", 6)
         position = _numbers(header, "ImagePositionPatient", 3)
         along: float | None = None
-        if orientation and position and any(orientation):
+        # Row and column directions that are parallel or zero span no plane.
+        if orientation and position and np.linalg.norm(np.cross(orientation[:3], orientation[3:])) > 1e-6:
             along = position_along_normal_mm(position, orientation)
             along = along if math.isfinite(along) else None
         kernel = header.get("ConvolutionKernel") or ""
@@ -93,7 +95,7 @@ class CtFacts:
             orientation=orientation,
             position_mm=along,
             slice_thickness_mm=next(iter(_numbers(header, "SliceThickness", 1)), None),
-            kernel=" ".join(kernel) if isinstance(kernel, (list, MultiValue)) else str(kernel),
+            kernel=" ".join(map(str, kernel)) if isinstance(kernel, (list, MultiValue)) else str(kernel),
             number_of_frames=_integer(header, "NumberOfFrames", 1),
             series_number=_integer(header, "SeriesNumber", 0),
             matrix=(_integer(header, "Rows", 0), _integer(header, "Columns", 0)),
@@ -129,7 +131,7 @@ def _numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...]:
 def _integer(header: Dataset, keyword: str, default: int) -> int:
     try:
         return int(header.get(keyword) or default)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return default
 
 

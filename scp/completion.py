@@ -69,8 +69,7 @@ class Completion:
         settled = jobs.settle_late_sources(self._ledger, peers_of_source(self._settings), now)
         if settled:
             get_logger().info("deliveries_added_for_second_sender", deliveries=settled)
-        quiet_s = self._settings.reception.quiet_s
-        if not any(now - one.last_received_at >= quiet_s for one in waiting):
+        if not any(now - one.last_received_at >= self._quiet_s(one) for one in waiting):
             return 0
         reception.close_dead_associations(self._ledger, now - _DEAD_AFTER_S, now)
         with self._ledger.write() as connection:
@@ -93,10 +92,14 @@ class Completion:
         """Return in how many seconds something may become complete by quiet alone."""
         with self._ledger.read() as connection:
             waiting = completion.open_series(connection)
-        ripe_at = self._now() - self._settings.reception.quiet_s
+        now = self._now()
+        waits = [one.last_received_at + self._quiet_s(one) - now for one in waiting]
         # What is quiet already waits for an association to end, and that rings the bell.
-        waits = [one.last_received_at - ripe_at for one in waiting if one.last_received_at > ripe_at]
-        return max(min(1.0, *waits), 0.05) if waits else 1.0
+        return max(min([1.0, *(wait for wait in waits if wait > 0)]), 0.05)
+
+    def _quiet_s(self, one: OpenSeries) -> float:
+        limits = self._settings.reception
+        return max(limits.quiet_s, limits.cut_off_quiet_s) if one.cut_off else limits.quiet_s
 
     def _seal_complete(self, connection: Connection, now: float) -> list[Sealing]:
         """Decide and seal inside one transaction, so that no instance slips in between."""
@@ -106,7 +109,7 @@ class Completion:
         complete = [
             one
             for one in waiting
-            if now - one.last_received_at >= quiet_s and not _more_may_come(one, busy, quiet_s)
+            if now - one.last_received_at >= self._quiet_s(one) and not _more_may_come(one, busy, quiet_s)
         ]
         ready = [self._ready(connection, one, now) for one in complete]
         scans_open = {
@@ -139,6 +142,7 @@ class Completion:
             evidence=(
                 f"{one.count} images; {now - one.last_received_at:.1f} s without another one; "
                 f"no open association of {callers}"
+                f"{', the last one was cut off' if one.cut_off else ''}"
             ),
         )
 

@@ -138,7 +138,7 @@ class Reception:
         sha256 = hashlib.sha256(request.data).hexdigest()
         known = reception.known_contents(self._ledger, series_id, str(header.SOPInstanceUID))
         if sha256 in known:
-            reception.record_source(self._ledger, series_id, caller)
+            reception.record_source(self._ledger, series_id, caller, self._now())
             return "identical"
         # A damaged copy that came first must not keep the whole one out.
         other_content = None in known.values()

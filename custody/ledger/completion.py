@@ -32,7 +32,9 @@ class OpenSeries:
     count
         Number of open instances.
     last_received_at
-        When the newest arrived.
+        When anything of it arrived last, identical copies included.
+    cut_off
+        Whether the association on which that came was aborted or lost, so that the sender will try again.
     """
 
     series_id: str
@@ -43,6 +45,7 @@ class OpenSeries:
     callers: frozenset[str]
     count: int
     last_received_at: float
+    cut_off: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +92,22 @@ _is_open = (instance.c.generation.is_(None)) & (instance.c.set_aside.is_(None))
 
 def open_series(connection: Connection) -> list[OpenSeries]:
     """Return every series with instances that no generation holds yet."""
+    last = association.alias("last")
     rows = connection.execute(
         select(
             series.c.id,
             series.c.study_instance_uid,
             series.c.patient_digest,
             series.c.generation,
+            series.c.last_received_at,
+            last.c.ended,
             association.c.calling_ae_title,
             func.count().label("instances"),
             func.max(instance.c.received_at).label("last"),
         )
         .join_from(instance, series)
         .join(association, association.c.id == instance.c.association_id)
+        .outerjoin(last, last.c.id == series.c.last_association_id)
         .where(_is_open)
         .group_by(series.c.id, association.c.calling_ae_title)
     ).all()
@@ -117,7 +124,8 @@ def open_series(connection: Connection) -> list[OpenSeries]:
                 calling_ae_title=newest.calling_ae_title,
                 callers=frozenset(row.calling_ae_title for row in mine),
                 count=sum(row.instances for row in mine),
-                last_received_at=newest.last,
+                last_received_at=newest.last_received_at,
+                cut_off=newest.ended in {"aborted", "lost"},
             )
         )
     return result

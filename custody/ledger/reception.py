@@ -160,7 +160,7 @@ def record_instance(ledger: Ledger, series_id: str, caller: Caller, new: NewInst
         is superfluous; the caller's claim on the results is recorded all the same.
     """
     with ledger.write() as connection:
-        _record_source(connection, series_id, caller)
+        _record_source(connection, series_id, caller, now)
         known = _known_contents(connection, series_id, new.sop_instance_uid)
         if new.sha256 in known:
             return False
@@ -185,14 +185,13 @@ def record_instance(ledger: Ledger, series_id: str, caller: Caller, new: NewInst
                 facts=dict(new.facts) if new.facts is not None else None,
             )
         )
-        connection.execute(series.update().where(series.c.id == series_id).values(last_received_at=now))
         return True
 
 
-def record_source(ledger: Ledger, series_id: str, caller: Caller) -> None:
-    """Record that this caller sent (an identical copy of) the series too, so that it gets results as well."""
+def record_source(ledger: Ledger, series_id: str, caller: Caller, now: float) -> None:
+    """Record that an identical copy came: its sender gets results as well, and the series is still coming."""
     with ledger.write() as connection:
-        _record_source(connection, series_id, caller)
+        _record_source(connection, series_id, caller, now)
 
 
 def is_own_result(ledger: Ledger, sop_instance_uid: str) -> bool:
@@ -220,11 +219,16 @@ def _known_contents(
     return {row.sha256: row.set_aside for row in rows}
 
 
-def _record_source(connection: Connection, series_id: str, caller: Caller) -> None:
+def _record_source(connection: Connection, series_id: str, caller: Caller, now: float) -> None:
     connection.execute(
         insert(series_source)
         .values(
             series_id=series_id, source=caller.source, calling_ae_title=caller.calling_ae_title, settled=0
         )
         .on_conflict_do_nothing()
+    )
+    connection.execute(
+        series.update()
+        .where(series.c.id == series_id)
+        .values(last_received_at=now, last_association_id=caller.association_id)
     )

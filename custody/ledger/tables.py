@@ -74,6 +74,8 @@ series = Table(
     Column("modality", String(16), nullable=False),
     Column("first_received_at", Float, nullable=False),
     Column("last_received_at", Float, nullable=False),
+    #: Association on which anything of it came last, identical copies included.
+    Column("last_association_id", String(32), ForeignKey("association.id")),
     Column("generation", Integer, nullable=False),
     UniqueConstraint("study_instance_uid", "series_instance_uid", "patient_digest"),
 )

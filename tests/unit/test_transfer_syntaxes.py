@@ -222,6 +222,45 @@ def test_codestream_cut_short_is_refused(tmp_path: Path, syntax: uids.UID) -> No
         read_series(paths)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"\xff\xc4\x00", b"\x93\xc4\x00"),  # no Huffman table is found
+        (b"\xff\xc4\x00", b"\xff\xe1\x00"),  # it is taken for application data
+        (b"\xff\xc3\x00\x0b", b"\xff\xcf\x00\x0b"),  # another JPEG process
+        (b"\xff\xc3\x00\x0b", b"\xff\xc3\xff\x0b"),  # a segment longer than the frame
+        (b"\xff\xda\x00\x08\x01\x01\x00", b"\xff\xda\x00\x08\x01\x01\x30"),  # a table that is not there
+        (b"\xff\xda\x00\x08\x01\x01\x00", b"\xff\xda\x00\x08\x02\x01\x00"),  # two components in the scan
+        (b"\xff\xd9", b"\xff\xf0\xff\xd9"),  # a marker in the scan
+    ],
+)
+def test_damaged_jpeg_lossless_does_not_reach_its_decoder(tmp_path: Path, old: bytes, new: bytes) -> None:
+    """gdcm ends the process on some damaged marker segments, so they are refused before."""
+    spec = spec_of(is_signed=False, bits_stored=12)
+    paths = compressed_by_gdcm(
+        tmp_path, write(tmp_path, ct_datasets(spec)), gdcm.TransferSyntax.JPEGLosslessProcess14_1
+    )
+    ds = dcmread(paths[3])
+    codestream = codestreams(ds)[0]
+    assert old in codestream
+    ds.PixelData = encapsulate([codestream.replace(old, new)])
+    ds.save_as(paths[3])
+    with pytest.raises(UnsupportedImage, match="1 of 8 images: the pixels are damaged: send the image again"):
+        read_series(paths)
+
+
+def test_damaged_rle_segment_is_refused(tmp_path: Path) -> None:
+    """A run beyond the end of a segment is refused and does not end the process."""
+    paths = compressed(tmp_path, ct_datasets(spec_of(is_signed=False, bits_stored=12)), uids.RLELossless)
+    ds = dcmread(paths[3])
+    codestream = bytearray(codestreams(ds)[0])
+    codestream[64:] = b"\x81\x00" * ((len(codestream) - 64) // 2)
+    ds.PixelData = encapsulate([bytes(codestream)])
+    ds.save_as(paths[3])
+    with pytest.raises(UnsupportedImage, match="1 of 8 images: the pixels are damaged"):
+        read_series(paths)
+
+
 def test_codestream_of_another_matrix_is_refused(tmp_path: Path) -> None:
     """A transposed matrix in the header does not turn into a scrambled slice."""
     datasets = ct_datasets(spec_of(is_signed=False, bits_stored=12))

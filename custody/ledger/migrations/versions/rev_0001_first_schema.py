@@ -57,6 +57,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("kind", "subject", name=op.f("pk_incident")),
     )
     op.create_table(
+        "service",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("process", sa.String(length=64), nullable=False),
+        sa.Column("started_at", sa.Float(), nullable=False),
+        sa.Column("heartbeat_at", sa.Float(), nullable=False),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_service")),
+    )
+    op.create_table(
         "series",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("study_instance_uid", sa.String(length=64), nullable=False),
@@ -65,7 +74,11 @@ def upgrade() -> None:
         sa.Column("modality", sa.String(length=16), nullable=False),
         sa.Column("first_received_at", sa.Float(), nullable=False),
         sa.Column("last_received_at", sa.Float(), nullable=False),
+        sa.Column("last_association_id", sa.String(length=32), nullable=True),
         sa.Column("generation", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["last_association_id"], ["association.id"], name=op.f("fk_series_last_association_id")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_series")),
         sa.UniqueConstraint(
             "study_instance_uid",
@@ -73,15 +86,6 @@ def upgrade() -> None:
             "patient_digest",
             name=op.f("uq_series_study_instance_uid_series_instance_uid_patient_digest"),
         ),
-    )
-    op.create_table(
-        "service",
-        sa.Column("name", sa.String(length=32), nullable=False),
-        sa.Column("process", sa.String(length=64), nullable=False),
-        sa.Column("started_at", sa.Float(), nullable=False),
-        sa.Column("heartbeat_at", sa.Float(), nullable=False),
-        sa.Column("detail", sa.JSON(), nullable=False),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_service")),
     )
     op.create_table(
         "instance",
@@ -228,8 +232,8 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_instance_association_id"))
 
     op.drop_table("instance")
-    op.drop_table("service")
     op.drop_table("series")
+    op.drop_table("service")
     op.drop_table("incident")
     with op.batch_alter_table("association", schema=None) as batch_op:
         batch_op.drop_index("ix_association_open")
