@@ -229,7 +229,9 @@ def _single_lesions(
     numbers = labels.ravel()[where]
     pairs = pairs_zyx[inner].ravel()[where]
     sizes = np.bincount(numbers)
-    listed = np.flatnonzero(sizes * volume.geometry.voxel_ml >= max(rules.smallest_lesion_ml, 1e-9))
+    # A hair below the limit, because the voxel volume of an oblique grid is rounded.
+    limit_ml = rules.smallest_lesion_ml * (1.0 - 1e-9)
+    listed = np.flatnonzero((sizes > 0) & (sizes * volume.geometry.voxel_ml >= limit_ml))
     index_zyx = np.unravel_index(where, labels.shape)
     values = (
         pairs % _FINDINGS == FINDING_LABEL[Finding.CONSOLIDATION],

@@ -48,7 +48,7 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def datasets(draw: st.DrawFn, depth: int = 3) -> Dataset:
-    """Draw a data set with elements of any VR and nested sequences, private so that any VR may stand there."""
+    """Draw a data set with elements of any VR and nested sequences; private, so that any VR is right."""
     ds = Dataset()
     vrs = [*_VALUES, "SQ", "SQ"] if depth else [*_VALUES]
     for vr in draw(st.lists(st.sampled_from(vrs), max_size=6)):

@@ -59,7 +59,7 @@ def test_there_is_one_line_of_migrations() -> None:
 def test_an_interrupted_migration_leaves_the_old_schema(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The migration is one transaction: if it breaks off, nothing of it is there and the next start repeats it."""
+    """The migration is one transaction: broken off, nothing of it is there; the next start repeats it."""
     ledger = Ledger(tmp_path / "ledger.sqlite")
 
     def break_off(*_arguments: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +190,7 @@ def test_is_independent_of_the_storage_order(
     axes: list[int], flips: tuple[bool, bool, bool], tilt: tuple[float, float, float]
 ) -> None:
     """The same patient stored along other axes, reversed or obliquely gives the same voxels."""
-    hu, expected = _REFERENCE()
+    hu, expected = _reference()
     stored = hu.transpose(axes)[tuple(slice(None, None, -1) if flip else slice(None) for flip in flips)]
     affine = np.eye(4)
     columns = np.diag(SPACING_MM)[[2, 1, 0]]
@@ -213,20 +214,11 @@ def _rotation(angles: tuple[float, float, float]) -> NDArray[np.float64]:
     return turn
 
 
-class _Reference:
-    """The phantom and its labels in canonical order, computed once."""
-
-    def __init__(self) -> None:
-        self._pair: tuple[NDArray[np.int16], NDArray[np.uint8]] | None = None
-
-    def __call__(self) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-        if self._pair is None:
-            hu = chest().hu
-            self._pair = hu, segment_lungs(canonical_volume(hu)).labels_zyx
-        return self._pair
-
-
-_REFERENCE = _Reference()
+@cache
+def _reference() -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Return the phantom and its labels in canonical order."""
+    hu = chest().hu
+    return hu, segment_lungs(canonical_volume(hu)).labels_zyx
 
 
 def test_gives_the_same_labels_twice(healthy: Chest, found: NDArray[np.uint8]) -> None:

@@ -44,12 +44,12 @@ def test_the_name_appears_only_after_the_bytes_are_flushed(
     flush_data, flush_folder = os.fdatasync, os.fsync
 
     def fdatasync(descriptor: int) -> None:
-        seen.append(f"data of {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        seen.append(f"data of {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
         assert not (spool.received / "s1" / "i1.dcm").exists()
         flush_data(descriptor)
 
     def fsync(descriptor: int) -> None:
-        seen.append(f"folder {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        seen.append(f"folder {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
         assert (spool.received / "s1" / "i1.dcm").exists()
         flush_folder(descriptor)
 
