@@ -16,7 +16,6 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked packages into $(VENV) (the first time takes some minutes) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check hatchling editables
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -48,7 +47,7 @@ wheel: $(STAMP) ## Build the wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 lock: $(STAMP) ## Renew requirements.lock (needs uv)
-	@uv pip compile pyproject.toml --group test --group lint --universal --generate-hashes \
+	@uv pip compile pyproject.toml --group build --group test --group lint --universal --generate-hashes \
 		--python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock
 
 model: $(STAMP) ## Rebuild models/densitometry/model.onnx from its script

@@ -40,11 +40,12 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
     name = str(path) if path is not None else "environment"
     data = _read_toml(path) if path is not None else {}
     faults = _override(data, environment)
+    faults += [f"{name}: {fault}" for fault in _unknown_peers(data)]
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:
-        faults += [f"{name}: {_explain(detail)}" for detail in error.errors(include_url=False)]
-        raise ConfigurationError(faults) from None
+        details = _without_echoes(error.errors(include_url=False))
+        raise ConfigurationError([f"{name}: {_explain(one)}" for one in details] + faults) from None
     faults += [f"{name}: {fault}" for fault in settings.cross_faults()]
     if faults:
         raise ConfigurationError(faults)
@@ -106,6 +107,27 @@ def _parse(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _unknown_peers(data: dict[str, Any]) -> list[str]:
+    """Name every destination that is no peer; told even where other values keep the file from loading."""
+    tables = [data.get(key) for key in ("peers", "sources")]
+    peers, sources = (table if isinstance(table, list) else [] for table in tables)
+    known = [str(peer.get("name")) for peer in peers if isinstance(peer, dict)]
+    listed = ", ".join(f'"{name}"' for name in sorted(known)) or "none is configured"
+    faults = []
+    for at, source in enumerate(sources):
+        wanted = source.get("send_to") if isinstance(source, dict) else None
+        for name in wanted if isinstance(wanted, list) else []:
+            if str(name) not in known:
+                faults.append(f'sources[{at}].send_to: found "{name}", wanted the name of a peer ({listed})')
+    return faults
+
+
+def _without_echoes(details: list[Any]) -> list[Any]:
+    """Leave out what pydantic says of a list only because an item of it is wrong."""
+    items = {detail["loc"][:-1] for detail in details if isinstance(detail["loc"][-1], int)}
+    return [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in items]
 
 
 def _explain(detail: Any) -> str:

@@ -38,6 +38,9 @@ PERCENT_OF_LUNG = Code("percent-of-lung", PRIVATE_SCHEME, "Percent of lung volum
 LESION_COUNT = Code("lesion-count", PRIVATE_SCHEME, "Number of lesions")
 SEVERITY_SCORE = Code("severity-6-zone", PRIVATE_SCHEME, "CT severity score, six zones, 0-24")
 
+# Free text about the examination: CID 6, PS3.16
+COMMENT = Code("121106", "DCM", "Comment")
+
 # Units: UCUM
 CUBIC_CENTIMETER = Code("cm3", "UCUM", "Cubic centimeter")
 PERCENT = Code("%", "UCUM", "Percent")

@@ -44,7 +44,10 @@ def configure_logging(level: str = "info", *, json_lines: bool | None = None) ->
     """
     as_json = not sys.stderr.isatty() if json_lines is None else json_lines
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer()
+        if as_json
+        # The default formatter shows the variables of every frame, data sets with their patients included.
+        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     )
     structlog.configure(
         processors=[

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from skimage.measure import label as label_components
 
 from core.domain import (
     FINDING_LABEL,
@@ -222,7 +222,7 @@ def _single_lesions(
     """Return the connected lesions that are large enough, largest first."""
     lesion = (pairs_zyx > _FINDINGS) & (pairs_zyx % _FINDINGS > 0)
     inner = _bounding_box(lesion)
-    labels, count = ndimage.label(lesion[inner], np.ones((3, 3, 3), bool))
+    labels, count = label_components(lesion[inner], connectivity=3, return_num=True)
     if count == 0:
         return ()
     where = np.flatnonzero(labels)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.measure import label as label_components
 
 from inference.lung_grid import CoarseGrid, dilate
 
@@ -45,11 +46,11 @@ def airways(grid: CoarseGrid, covered_zyx: NDArray[np.uint8]) -> NDArray[np.uint
     spots = np.zeros_like(covered_zyx)
     for z, plane in enumerate(covered_zyx & (grid.hu_zyx < _LUMEN_BELOW_HU)):
         _mark_spots(grid, z, plane.astype(np.uint8), spots[z])
-    labels, _ = ndimage.label(spots)
-    trachea = _trachea(grid, labels, covered_zyx.any(axis=(0, 1)))
+    labels = label_components(spots, connectivity=1)
+    trachea = _trachea(grid, labels, np.asarray(covered_zyx.any(axis=(0, 1)), np.bool_))
     if trachea == 0:
         return np.zeros_like(covered_zyx)
-    tubes = (labels == trachea).astype(np.uint8)
+    tubes: NDArray[np.uint8] = np.equal(labels, trachea).astype(np.uint8)
     for _ in range(_RIM):
         tubes |= dilate(tubes, in_plane=True) & covered_zyx
     return tubes

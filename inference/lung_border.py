@@ -62,10 +62,10 @@ def complete_outline(
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius[0] + 1, 2 * radius[1] + 1))
     filled: NDArray[np.bool_] = lung_zyx > 0
     for z in np.flatnonzero(lung_zyx.any(axis=(1, 2))):
-        plane = cv2.morphologyEx(
+        closed = cv2.morphologyEx(
             lung_zyx[z], cv2.MORPH_CLOSE, disc, borderType=cv2.BORDER_CONSTANT, borderValue=0
         )
-        plane |= lung_zyx[z]
+        plane = np.asarray(closed, np.uint8) | lung_zyx[z]
         _fill_gaps(plane, _HOLE_MM2 / grid.pixel_mm2)
         _fill_costal(plane, grid.hu_zyx[z], centre_yx, grid.pixel_mm2)
         filled[z] |= (plane > 0) & ~forbidden_zyx[z]

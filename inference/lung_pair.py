@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from skimage.measure import label as label_components
 
 from core.domain import LUNG_LABEL, Side
 from core.errors import NotAChest
@@ -72,7 +73,7 @@ def lung_pair(grid: CoarseGrid, air_zyx: NDArray[np.uint8]) -> NDArray[np.uint8]
     core = air_zyx
     for step in range(1, _PARTING_STEPS + 1):
         core = erode(core, in_plane=in_plane)
-        labels, _ = ndimage.label(core)
+        labels = label_components(core, connectivity=1)
         pieces = _pieces(grid, labels, _SMALLEST_LUNG_ML)
         pair = _pair(labels, pieces)
         if pair is not None:
@@ -94,7 +95,7 @@ def _pieces(grid: CoarseGrid, labels: NDArray[np.int32], smallest_ml: float) -> 
     large = [int(n) for n in np.argsort(sizes)[::-1][:_PIECES] if sizes[n] * grid.voxel_ml >= smallest_ml]
     if not large:
         return []
-    values = (*np.unravel_index(where, labels.shape), grid.hu_zyx.ravel()[where])
+    values: list[NDArray[Any]] = [*np.unravel_index(where, labels.shape), grid.hu_zyx.ravel()[where]]
     totals = [np.bincount(numbers, weights=value.astype(np.float64)) for value in values]
     means = np.stack(totals, axis=1)[large] / sizes[large, None]
     return [_Piece(n, int(sizes[n]), float(mean[3]), mean[:3]) for n, mean in zip(large, means, strict=True)]
@@ -130,7 +131,7 @@ def _grow(lungs: NDArray[np.uint8], air_zyx: NDArray[np.uint8], steps: int, *, i
 
 def _reach_tips(lungs: NDArray[np.uint8], air_zyx: NDArray[np.uint8]) -> None:
     """Give air that growing did not reach (thin tips and recesses) to the lung it touches most, in place."""
-    labels, count = ndimage.label(air_zyx * (lungs == 0))
+    labels, count = label_components(air_zyx * (lungs == 0), connectivity=1, return_num=True)
     touches = np.zeros((len(LUNG_LABEL) + 1, count + 1), np.intp)
     for axis in range(3):
         low, high = (
@@ -149,7 +150,7 @@ def _add_pieces(
 ) -> None:
     """Give lung-like pieces between the lungs' own limits to the lung of their side, in place."""
     rest = air_zyx * (lungs == 0)
-    labels, _ = ndimage.label(erode(rest, in_plane=in_plane))
+    labels = label_components(erode(rest, in_plane=in_plane), connectivity=1)
     limits = [np.flatnonzero((lungs > 0).any(axis=axes))[[0, -1]] for axes in ((1, 2), (0, 2), (0, 1))]
     # Bowel lies under the diaphragm, so small pieces count only above the lower third.
     above = limits[0][0] + (limits[0][1] - limits[0][0]) / 3

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.measure import label as label_components
 
 from inference.lung_grid import CoarseGrid
 
@@ -136,7 +137,7 @@ def _consolidated(
     layers_zyx: NDArray[np.bool_], hu_zyx: NDArray[np.int16], voxel_ml: float
 ) -> NDArray[np.bool_]:
     """Return the connected layers that are large enough and as dense as consolidation."""
-    labels, count = ndimage.label(layers_zyx)
+    labels, count = label_components(layers_zyx, connectivity=1, return_num=True)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     keep = np.zeros(count + 1, bool)
     for part in np.flatnonzero(sizes * voxel_ml >= _SMALLEST_ML):

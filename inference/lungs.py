@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.measure import label as label_components
 
 from core.domain import LUNG_LABEL, CtVolume, LungMask
 from core.errors import NotAChest
@@ -115,7 +116,7 @@ def _covered_air(grid: CoarseGrid) -> NDArray[np.uint8]:
     thick = max(1, round(_COVER_MM / grid.spacing_zyx_mm[1]))
     before = np.cumsum(grid.hu_zyx > _TISSUE_ABOVE_HU, axis=1, dtype=np.int16)
     air = (grid.hu_zyx < AIR_BELOW_HU) & (before >= thick) & (before <= before[:, -1:, :] - thick)
-    labels, count = ndimage.label(air)
+    labels, count = label_components(air, connectivity=1, return_num=True)
     if count == 0:
         raise NotAChest(NO_LUNGS)
     sides = np.unique(np.concatenate([labels[:, :, 0], labels[:, :, -1]], axis=1))

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -23,7 +24,8 @@ from core.log import configure_logging
 #: sysexits.h: something was found in an unconfigured or misconfigured state.
 EX_CONFIG = 78
 EX_UNAVAILABLE = 69
-EX_REFUSED = 2
+#: `analyse`: the series cannot be analysed; the reason is in result.json.
+EX_REFUSED = 3
 
 DEFAULT_CONFIG = Path("/etc/lesion-node/lesion-node.toml")
 
@@ -101,12 +103,12 @@ def echo(
     wanted = [one for one in settings.peers if peer in (None, one.name)]
     if not wanted:
         names = ", ".join(one.name for one in settings.peers) or "none"
-        raise ConfigurationError([f'no peer is named "{peer}"; configured: {names}'])
+        raise NodeError(f"no peer to call; configured: {names}")
     console = Console()
     verdicts = [send_echo(settings, one) for one in wanted]
     for verdict in verdicts:
         mark = "[green]ok     [/]" if verdict.ok else "[red]FAILED [/]"
-        console.print(f"{mark} {verdict.peer}: {verdict.verdict}", soft_wrap=True, highlight=False)
+        console.print(f"{mark} {verdict.peer}: {escape(verdict.verdict)}", soft_wrap=True, highlight=False)
     if not all(verdict.ok for verdict in verdicts):
         raise typer.Exit(1)
 
@@ -164,7 +166,7 @@ def status(
     settings = _settings(config)
     path = ledger_path(settings)
     if not path.exists():
-        raise ConfigurationError([f"{path}: there is no ledger yet; has the node ever run with this file?"])
+        raise NodeError(f"{path}: there is no ledger yet; has the node ever run with this configuration?")
     ledger = Ledger(path)
     try:
         found = ledger_status(ledger)
@@ -183,7 +185,7 @@ def model_list(config: ConfigOption = None) -> None:
 
     table = Table("Name", "Version", "Licence", "Remark")
     for row in describe_models(_settings(config, optional=True)):
-        table.add_row(*row)
+        table.add_row(*(escape(value) for value in row))
     Console().print(table)
 
 
@@ -254,7 +256,7 @@ def _progress() -> Iterator[Any]:
 def _print_result(result: dict[str, Any], output: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
     if result["status"] == "refused":
-        console.print(f"[yellow]Not analysed:[/] {result['reason']}")
+        console.print(f"[yellow]Not analysed:[/] {escape(result['reason'])}")
     else:
         burden, lungs = result["burden"], result["lungs"]
         console.print(
@@ -266,7 +268,7 @@ def _print_result(result: dict[str, Any], output: Path) -> None:
         console.print(f"Lungs: right {lungs['right_ml']:.0f} ml, left {lungs['left_ml']:.0f} ml")
         console.print(f"{result['model']} on {result['provider']}; research use only")
     for remark in result["remarks"]:
-        console.print(f"[dim]Note: {remark}[/]")
+        console.print(f"[dim]Note: {escape(remark)}[/]")
     console.print(f"Written to {output}")
 
 

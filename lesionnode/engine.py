@@ -20,8 +20,8 @@ from inference.session import ExecutionPolicy, ModelSession, open_session
 
 
 def model_folders(settings: Settings) -> list[Path]:
-    """Return where packages are looked for: the shipped ones, then the site's own under the data folder."""
-    return [shipped_models_folder(), settings.node.data_folder / "models"]
+    """Return where packages are looked for: the site's own under the data folder, then the shipped ones."""
+    return [settings.node.data_folder / "models", shipped_models_folder()]
 
 
 def find_model(name: str, folders: Iterable[Path]) -> Path:

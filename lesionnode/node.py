@@ -91,7 +91,7 @@ class Node:
         self._lock = _lock(self._settings)
         self._ledger = Ledger(ledger_path(self._settings))
         self._ledger.migrate()
-        _recover(self._ledger, spool)
+        _recover(self._ledger, spool, self._settings)
         self._supervisor = Supervisor(self._settings, self._ledger)
         self._supervisor.start()
         taking = Reception(spool, self._ledger)
@@ -172,22 +172,23 @@ def _lock(settings: Settings) -> IO[str]:
     return file
 
 
-def _recover(ledger: Ledger, spool: Spool) -> None:
+def _recover(ledger: Ledger, spool: Spool, settings: Settings) -> None:
     """Take up the state that an earlier run left behind, however it ended."""
     now = time.time()
     lost = reception.close_dead_associations(ledger, alive_since=now, now=now)
     running = jobs.release_every_owner(ledger, now)
     sending = deliveries.release_every_owner(ledger, now)
-    parts, strangers = spool.sweep(reception.recorded_paths(ledger))
+    recorded = list(reception.recorded_paths(ledger))
+    parts, strangers = spool.sweep(recorded)
     if strangers:
-        with ledger.write() as connection:
-            incidents.note(
-                connection,
-                IncidentKind.FILES_UNRECORDED,
-                "data folder",
-                f"{strangers} files were never acknowledged; they lie in {spool.unrecorded}",
-                now,
-            )
+        where = f"{strangers} files that the ledger does not know were moved to {spool.unrecorded}"
+        _note(ledger, IncidentKind.FILES_UNRECORDED, "data folder", where)
+    missing = [path for path in recorded if not path.exists()]
+    if missing:
+        reception.mark_missing(ledger, missing)
+        what = f"{len(missing)} received files are gone from the spool: have their series sent again"
+        _note(ledger, IncidentKind.FILES_MISSING, "data folder", what)
+    _note_unknown_destinations(ledger, settings)
     get_logger().info(
         "recovered",
         associations_lost=lost,
@@ -195,4 +196,18 @@ def _recover(ledger: Ledger, spool: Spool) -> None:
         deliveries_released=sending,
         part_files_deleted=parts,
         files_unrecorded=strangers,
+        files_missing=len(missing),
     )
+
+
+def _note_unknown_destinations(ledger: Ledger, settings: Settings) -> None:
+    """Results for a peer that was renamed or removed wait for ever; somebody has to know."""
+    for peer in sorted(deliveries.peers_with_deliveries(ledger) - {peer.name for peer in settings.peers}):
+        what = f'results wait for peer "{peer}", which is not configured any more: add [[peers]] of that name'
+        _note(ledger, IncidentKind.DESTINATION_UNKNOWN, peer, what)
+
+
+def _note(ledger: Ledger, kind: IncidentKind, subject: str, reason: str) -> None:
+    get_logger().warning(kind.value, subject=subject, reason=reason)
+    with ledger.write() as connection:
+        incidents.note(connection, kind, subject, reason, time.time())

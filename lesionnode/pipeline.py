@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from config import ModelSettings, Settings
 from core.domain import Analysis, Finding, LesionMeasurements, Region, Side, SOPInstanceUID
 from core.own_results import PRODUCT_MODEL_NAME
+from inference.intended_use import intended_use_remarks
 from inference.lesions import MeasurementRules, measure
 from inference.lungs import coverage_remarks, segment_lungs
 from inference.series_reader import read_series
@@ -102,7 +103,12 @@ def analyse_series(
     report("finding lungs", 0.0)
     with watch.step("lungs"):
         lungs = segment_lungs(volume)
-        volume = replace(volume, remarks=(*volume.remarks, *coverage_remarks(lungs, volume)))
+        remarks = (
+            *volume.remarks,
+            *coverage_remarks(lungs, volume),
+            *intended_use_remarks(volume, package.manifest.intended_use),
+        )
+        volume = replace(volume, remarks=remarks)
     with watch.step("lesions"):
         lesions = segmenter.segment(volume, lungs, lambda share: report("finding lesions", share))
     report("measuring", 0.0)
@@ -144,7 +150,16 @@ def result_json(analysed: Analysed) -> dict[str, Any]:
             }
             for lesion in numbers.lesions
         ],
-        "zones": [asdict(zone) | {"zone": zone.zone.value} for zone in numbers.zones],
+        "zones": [
+            {
+                "zone": zone.zone.value,
+                "lung_ml": _rounded(zone.lung_ml),
+                "lesion_ml": _rounded(zone.lesion_ml),
+                "percent": _rounded(zone.percent),
+                "score": zone.score,
+            }
+            for zone in numbers.zones
+        ],
         "severity_score": numbers.severity_score,
         "timings_s": dict(analysed.timings_s),
     }

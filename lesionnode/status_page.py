@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from config import Settings
@@ -48,6 +49,11 @@ def print_status(found: dict[str, Any], settings: Settings, console: Console | N
         if models:
             listed = ", ".join(f"{model} on {provider}" for model, provider in models.items())
             out.print(f"Models: {listed} (since {_clock(service['heartbeat_at'])})")
+    for series in found["receiving"]:
+        out.print(
+            f"Receiving: {series['instances']} images so far of series "
+            f"...{series['series_instance_uid'][-12:]}, the last at {_clock(series['last_received_at'])}"
+        )
     if found["series"]:
         out.print(_series_table(found["series"]))
     if found["deliveries"]:
@@ -65,10 +71,10 @@ def _series_table(rows: list[dict[str, Any]]) -> Table:
         generation = f" ({row['generation']})" if row["generation"] > 1 else ""
         table.add_row(
             _clock(row["sealed_at"]),
-            row["calling_ae_title"],
+            escape(row["calling_ae_title"]),
             f"...{row['series_instance_uid'][-12:]}{generation}",
             _coloured(row["state"]),
-            _outcome(row),
+            escape(_outcome(row)),
         )
     return table
 
@@ -93,11 +99,13 @@ def _delivery_table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         if row["state"] == "delivered":
             detail = f"last at {_clock(row['last_delivered_at'])}"
+        elif row["state"] == "failed":
+            detail = f"given up: {row['reason']}"
         elif row["reason"]:
             detail = f"next at {_clock(row['next_due_at'])}: {row['reason']}"
         else:
             detail = ""
-        table.add_row(row["peer"], _coloured(row["state"]), str(row["objects"]), detail)
+        table.add_row(row["peer"], _coloured(row["state"]), str(row["objects"]), escape(detail))
     return table
 
 
@@ -111,7 +119,7 @@ def _incident_table(rows: list[dict[str, Any]]) -> Table:
             _clock(row["last_at"]),
             row["kind"].replace("_", " "),
             str(row["count"]),
-            f"{row['subject']}: {row['reason']}",
+            escape(f"{row['subject']}: {row['reason']}"),
         )
     return table
 

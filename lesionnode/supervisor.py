@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Mapping
+from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 
 from config import Settings
@@ -34,6 +35,7 @@ class Supervisor:
         self._ledger = ledger
         self._context = multiprocessing.get_context("spawn")
         self._process: BaseProcess | None = None
+        self._ready: Pipe | None = None
         self._owner = ""
         self._started_at = 0.0
         self._pause_s = 0.0
@@ -57,6 +59,14 @@ class Supervisor:
         ProviderUnavailable
             The models cannot run here; the message says why.
         """
+        self._spawn()
+        answer = self._answer()
+        if isinstance(answer, str):
+            raise ProviderUnavailable(answer)
+        get_logger().info("worker_ready", models=dict(answer))
+        return dict(answer)
+
+    def _spawn(self) -> None:
         ours, theirs = self._context.Pipe(duplex=False)
         self._owner = f"worker-{new_id()[:12]}"
         process = self._context.Process(
@@ -66,20 +76,29 @@ class Supervisor:
         self._process = process
         self._started_at = time.monotonic()
         theirs.close()
+        self._ready = ours
+
+    def _answer(self) -> Mapping[str, str] | str:
+        """Wait for what the worker says once its models are warm, or why they are not."""
+        ready, self._ready = self._ready, None
+        if ready is None:
+            return "the worker was not started"
         try:
-            answer = ours.recv()
+            answer: Mapping[str, str] | str = ready.recv()
         except EOFError:
-            process.join()
-            answer = f"the worker process ended at its start (exit status {process.exitcode})"
+            answer = "the worker process ended at its start"
         finally:
-            ours.close()
-        if isinstance(answer, str):
-            raise ProviderUnavailable(answer)
-        get_logger().info("worker_ready", models=dict(answer))
-        return dict(answer)
+            ready.close()
+        return answer
 
     def look_after(self) -> None:
         """Restart a worker that died; called again and again."""
+        if self._ready is not None and self._ready.poll():
+            answer = self._answer()
+            if isinstance(answer, str):
+                get_logger().error("worker_cannot_start", reason=answer)
+            else:
+                get_logger().info("worker_ready", models=dict(answer))
         if self.alive:
             return
         now = time.monotonic()
@@ -96,11 +115,7 @@ class Supervisor:
             )
         if now >= self._restart_at:
             self._restart_at = None
-            try:
-                self.start()
-            except ProviderUnavailable as error:
-                get_logger().error("worker_cannot_start", reason=str(error))
-            ring(self._settings.node.data_folder, WORKER_BELL)
+            self._spawn()
 
     def stop(self, patience_s: float) -> None:
         """Let the worker end its job, kill it after a while, and give its claim back uncounted."""

@@ -105,11 +105,11 @@ class Completion:
         """Decide and seal inside one transaction, so that no instance slips in between."""
         busy = completion.busy_callers(connection, now - _DEAD_AFTER_S)
         waiting = completion.open_series(connection)
-        quiet_s = self._settings.reception.quiet_s
         complete = [
             one
             for one in waiting
-            if now - one.last_received_at >= self._quiet_s(one) and not _more_may_come(one, busy, quiet_s)
+            if now - one.last_received_at >= self._quiet_s(one)
+            and not _more_may_come(one, busy, self._quiet_s(one))
         ]
         ready = [self._ready(connection, one, now) for one in complete]
         scans_open = {
@@ -151,8 +151,8 @@ class Completion:
         earlier = completion.analysed_series_of(connection, members[0].acquisition.id)
         candidates = [Candidate(one.open_series.series_id, one.facts) for one in members]
         here = {candidate.series_id for candidate in candidates}
-        for series_id in earlier:
-            if series_id not in here:
+        for series_id, fruitful in earlier.items():
+            if fruitful and series_id not in here:
                 facts = completion.facts_of(connection, series_id)
                 candidates.append(Candidate(series_id, tuple(CtFacts.from_json(fact) for fact in facts)))
         best, losers = choose(candidates)

@@ -49,7 +49,7 @@ def verdict_of(status: int) -> Verdict:
     """Judge the status of a C-STORE response to one of our results.
 
     Warnings (0xBxxx) mean stored. A duplicate means stored, because the same UID is only ever used for the
-    same bytes. PACS answer 0xC000 or 0xA9xx for locked studies and database trouble alike, so every failure
+    same content. PACS answer 0xC000 or 0xA9xx for locked studies and database trouble alike, so every failure
     is worth another attempt.
     """
     if status in (SUCCESS, DUPLICATE_SOP_INSTANCE) or status & 0xF000 == 0xB000:

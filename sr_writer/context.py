@@ -83,6 +83,11 @@ class ResultContext:
         return self.series_number_base + _SERIES_NUMBER_OFFSET[kind]
 
 
+def plain_text(text: str) -> str:
+    """Return text of our own without the signs that are not the same in every DICOM character set."""
+    return "".join(sign if is_plain_text(sign) else "?" for sign in text.replace("\n", " "))
+
+
 def is_plain_text(text: str) -> bool:
     """Tell whether text reads the same in every DICOM character set.
 

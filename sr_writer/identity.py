@@ -185,6 +185,7 @@ class SourceIdentity:
         result.update(copied(self.header, (*_COMMON, *more), self.plan))
         for keyword in ("ReferencedStudySequence", "ReferencedPatientSequence"):
             _drop_incomplete_references(result, keyword)
+        _complete_deidentification(result)
         # An offset that breaks the grammar cannot govern our own times.
         if self._utc_offset() is not None:
             result.update(copied(self.header, ("TimezoneOffsetFromUTC",), self.plan))
@@ -235,6 +236,15 @@ def _drop_incomplete_references(result: Dataset, keyword: str) -> None:
         setattr(result, keyword, complete)
     elif keyword in result:
         del result[keyword]
+
+
+def _complete_deidentification(result: Dataset) -> None:
+    """Say that the method is not known where the source says "removed" and not how (PS3.3 C.7.1.1, 1C)."""
+    removed = str(result.get("PatientIdentityRemoved") or "").strip() == "YES"
+    if removed and not (
+        result.get("DeidentificationMethod") or result.get("DeidentificationMethodCodeSequence")
+    ):
+        result.DeidentificationMethod = "Not stated by the source"
 
 
 def _refuse_mixture(headers: Sequence[Dataset], plan: TextPlan) -> None:

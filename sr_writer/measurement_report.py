@@ -17,7 +17,7 @@ from core.codes import Code
 from core.ct_header import CT_IMAGE_STORAGE
 from core.domain import Analysis, ModelIdentity, Region, ResultKind
 from sr_writer.concepts import ABSENT, PRESENT, QUALITATIVE_EVALUATIONS, concept
-from sr_writer.context import ResultContext
+from sr_writer.context import ResultContext, plain_text
 from sr_writer.elements import reference, uid_element
 from sr_writer.equipment import series_description, sign
 from sr_writer.identity import SourceIdentity
@@ -125,10 +125,14 @@ def _content(
 
 
 def _qualitative_evaluations(analysis: Analysis) -> sr.ContainerContentItem:
-    """Return what is said about the examination as a whole (TID 1500 rows 12 to 14)."""
+    """Return what is said about the examination as a whole, remarks included (TID 1500 rows 12 to 14)."""
     measurements = analysis.measurements
     found = measurements.of(Region.LESIONS).volume_ml > 0
     contains = sr.RelationshipTypeValues.CONTAINS
+    remarks = [
+        sr.TextContentItem(concept(codes.COMMENT), plain_text(remark), contains)
+        for remark in analysis.volume.remarks
+    ]
     container = sr.ContainerContentItem(concept(QUALITATIVE_EVALUATIONS), relationship_type=contains)
     container.ContentSequence = sr.ContentSequence(
         [
@@ -138,6 +142,7 @@ def _qualitative_evaluations(analysis: Analysis) -> sr.ContainerContentItem:
                 f"{measurements.severity_score} of {_HIGHEST_SCORE}",
                 contains,
             ),
+            *remarks,
         ]
     )
     return container

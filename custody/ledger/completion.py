@@ -185,14 +185,22 @@ def acquisitions_of(
     ]
 
 
-def analysed_series_of(connection: Connection, acquisition_id: str) -> list[str]:
-    """Return the series of a scan that were chosen for analysis already."""
+def analysed_series_of(connection: Connection, acquisition_id: str) -> Mapping[str, bool]:
+    """Return the series of a scan that were chosen for analysis already.
+
+    Returns
+    -------
+    dict
+        Our own id → whether it has a result or may still get one: it was not refused and did not fail.
+    """
     rows = connection.execute(
-        select(job.c.series_id)
-        .where(job.c.acquisition_id == acquisition_id, job.c.state != JobState.NOT_SELECTED.value)
-        .distinct()
-    )
-    return [row.series_id for row in rows]
+        select(job.c.series_id, job.c.state).where(
+            job.c.acquisition_id == acquisition_id, job.c.state != JobState.NOT_SELECTED.value
+        )
+    ).all()
+    without = {JobState.REFUSED.value, JobState.FAILED.value}
+    fruitful = {row.series_id for row in rows if row.state not in without}
+    return {row.series_id: row.series_id in fruitful for row in rows}
 
 
 def keep_acquisition(

@@ -22,6 +22,7 @@ class IncidentKind(StrEnum):
     DISK_UNDER_FLOOR = "disk_under_floor"
     OWN_RESULT_RETURNED = "own_result_returned"
     FILES_UNRECORDED = "files_unrecorded"
+    FILES_MISSING = "files_missing"
     DESTINATION_UNKNOWN = "destination_unknown"
 
 

@@ -19,7 +19,9 @@ from core.domain import (
     SOPInstanceUID,
     StudyInstanceUID,
 )
+from custody.ledger import incidents
 from custody.ledger.engine import Ledger, new_id
+from custody.ledger.incidents import IncidentKind
 from custody.ledger.tables import delivery, instance, job, result_object, series, series_source
 
 
@@ -258,6 +260,14 @@ def create_deliveries(
     )
     known = {(row.result_object_id, row.peer) for row in existing}
     missing = [(row, peer) for row in objects for peer in peers if (row.id, peer) not in known]
+    if objects and not peers:
+        incidents.note(
+            connection,
+            IncidentKind.DESTINATION_UNKNOWN,
+            series_id,
+            "results of this series go nowhere, its source is not configured any more: restore [[sources]]",
+            now,
+        )
     for row, peer in missing:
         connection.execute(
             delivery.insert().values(

@@ -201,6 +201,17 @@ def is_own_result(ledger: Ledger, sop_instance_uid: str) -> bool:
         return connection.execute(found).first() is not None
 
 
+def mark_missing(ledger: Ledger, paths: Collection[Path]) -> None:
+    """Take note that files which the ledger knows are gone, so that a resend of them is stored again."""
+    with ledger.write() as connection:
+        for path in paths:
+            connection.execute(
+                instance.update()
+                .where(instance.c.path == str(path))
+                .values(sha256="", set_aside="its file is missing from the spool")
+            )
+
+
 def recorded_paths(ledger: Ledger) -> Iterator[Path]:
     """Yield the file of every recorded instance."""
     with ledger.read() as connection:

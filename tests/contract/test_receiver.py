@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import socket
 import threading
@@ -29,7 +30,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
@@ -40,7 +41,15 @@ from custody.ledger.tables import association, incident, instance, series
 from custody.spool import Spool
 from scp.receiver import Receiver
 from scp.reception import Reception
-from tests.helpers.dicom_peers import Scanner, Store, answer_to, break_off, quick_shutdown, store
+from tests.helpers.dicom_peers import (
+    LEAVES_SOCKETS,
+    Scanner,
+    Store,
+    answer_to,
+    break_off,
+    network_defaults,
+    store,
+)
 from tests.helpers.instances import (
     PRIVATE_STORAGE,
     changed,
@@ -54,6 +63,8 @@ from tests.helpers.instances import (
     settings_for,
     source,
 )
+
+pytestmark = LEAVES_SOCKETS
 
 ENCAPSULATED = (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, RLELossless)
 UNCOMPRESSED = (
@@ -119,9 +130,15 @@ def listening(settings: Settings, *, floor_bytes: int = 0) -> Iterator[Node]:
             receiver.stop(patience_s=2.0)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _collected() -> Iterator[None]:
+    yield
+    gc.collect()
+
+
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick_shutdown(monkeypatch)
+def _defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    network_defaults(monkeypatch)
 
 
 @pytest.fixture
@@ -177,12 +194,13 @@ def test_a_known_title_from_a_wrong_address_is_rejected(node: Node) -> None:
         "127.0.0.1", node.receiver.port, ae_title="LESIONNODE", bind_address=("127.0.0.2", 0)
     )
     assert refused.is_rejected
+    assert refused.acceptor.primitive is not None
     assert refused.acceptor.primitive.diagnostic == 3
     assert '["127.0.0.1/32", "127.0.0.2"]' in node.rows(incident)[0]["reason"]
 
 
 def test_the_refusal_holds_the_lines_that_admit_the_caller(tmp_path: Path) -> None:
-    """The lines in the log and in the incident, pasted into the configuration, admit the refused caller."""
+    """The lines in the log and in the incident, pasted into the configuration, admit the caller."""
     (tmp_path / "before").mkdir()
     (tmp_path / "after").mkdir()
     settings = settings_for(tmp_path / "before")
@@ -223,10 +241,10 @@ def test_echo_is_answered(node: Node) -> None:
 
 
 def test_one_caller_cannot_take_every_place(tmp_path: Path) -> None:
-    """Over its own limit a caller is rejected for now (2, 3, 2); another one still gets in, up to the total."""
+    """Over its own limit a caller is rejected for now (2, 3, 2); another one gets in, up to the total."""
     sources = (source("a", "CT1"), source("b", "CT2"), source("c", "CT3"))
-    limits = {"max_associations_per_caller": 2, "max_associations": 3}
-    with listening(settings_for(tmp_path, sources=sources, **limits)) as node, ExitStack() as stack:
+    limits = settings_for(tmp_path, sources=sources, max_associations_per_caller=2, max_associations=3)
+    with listening(limits) as node, ExitStack() as stack:
         port = node.receiver.port
         for _ in range(2):
             stack.enter_context(Scanner(port).association())
@@ -393,7 +411,7 @@ def test_the_whole_image_after_a_truncated_one_is_analysed(node: Node) -> None:
 
 
 def test_bad_optional_values_do_not_cost_the_image(node: Node) -> None:
-    """A header that breaks the rules outside its identity is stored and analysed; the bad facts stay empty."""
+    """A header that breaks the rules outside its identity is analysed; the bad facts stay empty."""
     data = encoded(ct_image(SliceThickness=None, SeriesNumber=None), ExplicitVRLittleEndian)
     thickness = b"\x18\x00\x50\x00DS\x04\x00thin"
     at = data.index(b"\x18\x00\x10\x12")
@@ -490,7 +508,7 @@ def test_a_full_disk_is_answered_and_passes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["keep_received", "require_space"])
 def test_an_error_inside_is_never_a_success(node: Node, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
-    """Whatever breaks inside, the sender keeps its copy: a failure status, and no more than the error's type."""
+    """Whatever breaks inside, the sender keeps its copy: a failure status and the error's type."""
     with monkeypatch.context() as patched, capture_logs() as logs:
         patched.setattr(node.spool, broken, lambda *_: (_ for _ in ()).throw(KeyError("P-1")))
         with node.scanner.association() as link:

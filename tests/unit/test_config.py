@@ -128,13 +128,37 @@ def test_ae_titles_are_trimmed_and_checked(title: str) -> None:
     import json
 
     variable = {"LESION_NODE__NODE__AE_TITLE": json.dumps(title)}
+    faults: list[str] = []
+    accepted = ""
     try:
         accepted = load_settings(None, variable).node.ae_title
     except ConfigurationError as error:
-        assert "AE title" in error.faults[0] or "node.ae_title" in error.faults[0]
-    else:
-        assert accepted == accepted.strip(" ")
-        assert 1 <= len(accepted) <= 16
-        assert "\\" not in accepted
-        assert accepted.isascii()
-        assert accepted.isprintable()
+        faults = error.faults
+    trimmed = title.strip(" ")
+    sound = 1 <= len(trimmed) <= 16 and "\\" not in trimmed and trimmed.isascii() and trimmed.isprintable()
+    assert accepted == (trimmed if sound else "")
+    assert all("node.ae_title" in fault for fault in faults)
+    assert bool(faults) is not sound
+
+
+def test_a_wrong_destination_is_told_beside_other_faults(tmp_path: Path) -> None:
+    """An unknown peer is named even where other values keep the file from loading; a list gives one line."""
+    faults = faults_of(
+        tmp_path,
+        """
+        peers = [{name = "pacs", ae_title = "PACS", host = "192.0.2.1", port = 0}]
+        [[sources]]
+        name = "ct"
+        ae_titles = ["A_TITLE_FAR_TOO_LONG"]
+        networks = ["192.0.2.2"]
+        send_to = ["x"]
+        """,
+    )
+    assert len(faults) == 3
+    assert sum("send_to" in fault for fault in faults) == 1
+    assert sum("ae_titles" in fault for fault in faults) == 1
+
+
+def test_an_ae_title_of_digits_needs_no_quotes_in_the_environment() -> None:
+    """A variable that looks like a number is still an AE title."""
+    assert load_settings(None, {"LESION_NODE__NODE__AE_TITLE": "4711"}).node.ae_title == "4711"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +56,7 @@ def received_series(ledger: Ledger, name: str = "1", count: int = 2, now: float 
     series_id = reception.series_id_of(ledger, key, "CT", now)
     caller = open_caller(ledger, now)
     for number in range(count):
-        reception.record_instance(ledger, series_id, caller, new_instance(number), now)
+        reception.record_instance(ledger, series_id, caller, new_instance(number), now + number / 1000)
     reception.close_association(ledger, caller.association_id, "released", now)
     return series_id
 
@@ -124,16 +125,18 @@ def test_the_pragmas_are_really_set(ledger: Ledger) -> None:
 
 
 def test_a_writer_holds_the_write_lock_from_its_start(ledger: Ledger) -> None:
-    """BEGIN IMMEDIATE: before the first statement of one writer, another connection cannot begin to write."""
-    with ledger.write() as _, ledger._engine.raw_connection().cursor() as other:
-        other.execute("PRAGMA busy_timeout = 0")
-        with pytest.raises(Exception, match="locked"):
+    """BEGIN IMMEDIATE: from its first moment a writer keeps every other connection from writing."""
+    other = sqlite3.connect(ledger.path, timeout=0, isolation_level=None)
+    with ledger.write():
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")
-        other.execute("PRAGMA busy_timeout = 30000")
+        other.execute("SELECT count(*) FROM job").fetchone()
+    other.execute("BEGIN IMMEDIATE")
+    other.close()
 
 
 def test_a_reader_does_not_wait_for_a_writer(ledger: Ledger) -> None:
-    """A reader sees the last committed state while a writer is at work, and a snapshot that stays the same."""
+    """A reader sees the last committed state while a writer is at work; its snapshot stays the same."""
     with ledger.read() as before:
         assert before.execute(select(func.count()).select_from(incident)).scalar_one() == 0
         with ledger.write() as writing:
@@ -368,7 +371,7 @@ def test_a_second_sender_gets_the_results_later(ledger: Ledger) -> None:
     with ledger.read() as connection:
         (series_id,) = connection.execute(select(series_source.c.series_id)).scalars()
     caller = open_caller(ledger, NOON, source="other", calling="PACS")
-    reception.record_source(ledger, series_id, caller)
+    reception.record_source(ledger, series_id, caller, NOON)
     assert jobs.settle_late_sources(ledger, PEERS, NOON) == 1
     assert delivery_rows(ledger) == [("pacs", "segmentation", "due"), ("research", "segmentation", "due")]
     assert jobs.settle_late_sources(ledger, PEERS, NOON) == 0
@@ -380,7 +383,7 @@ def test_an_identical_resend_creates_no_new_delivery(ledger: Ledger) -> None:
     with ledger.read() as connection:
         (series_id,) = connection.execute(select(series_source.c.series_id)).scalars()
     for calling in ("CT1", "CT1B"):
-        reception.record_source(ledger, series_id, open_caller(ledger, NOON, calling=calling))
+        reception.record_source(ledger, series_id, open_caller(ledger, NOON, calling=calling), NOON)
         assert jobs.settle_late_sources(ledger, PEERS, NOON) == 0
     assert len(delivery_rows(ledger)) == 1
 
