@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -134,7 +135,10 @@ def _part_10(sop_class: str, uid: str) -> bytes:
     ds.file_meta = meta
     buffer = BytesIO()
     ds.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    start = len(content) - len(encoded(ds, ExplicitVRLittleEndian))
+    # A group length (0008,0000), which pydicom never writes: encoding anew would lose it.
+    return content[:start] + struct.pack("<HH2sHI", 0x0008, 0, b"UL", 4, 0) + content[start:]
 
 
 def _sealed_job(ledger: Ledger, name: str, now: float) -> str:
