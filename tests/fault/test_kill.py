@@ -43,6 +43,7 @@ def send_and_note(port: int, paths: list[Path], acknowledged: list[str]) -> None
     """Send like a scanner; note each SOP Instance UID that was answered with 0x0000; stop when cut off."""
     entity = AE(ae_title="SCANNER")
     entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    entity.dimse_timeout = 5  # the answer of a killed node does not come
     association = entity.associate("127.0.0.1", port, ae_title=AE_TITLE)
     socket = association.dul.socket.socket
     try:

@@ -1,0 +1,160 @@
+"""The whole analysis without a network, in every position of the patient and every kind of CT object."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.uid import JPEGLSLossless
+
+from config import ModelSettings, Settings
+from core.domain import LesionClass, Region, Side, SOPInstanceUID
+from inference.intended_use import age_years, intended_use_remarks
+from inference.manifest import IntendedUse
+from inference.model_package import shipped_models_folder
+from lesionnode.engine import Engine
+from lesionnode.phantom.dicom import write_phantom
+from lesionnode.phantom.enhanced import enhanced_ct_dataset
+from lesionnode.phantom.generate import generate_phantom
+from lesionnode.phantom.spec import PatientPosition, PhantomLesion, PhantomSpec
+from lesionnode.pipeline import Analysed, analyse_series, refused_json, result_context, result_json
+from sr_writer.results import write_results
+from tests.helpers.analyses import analysis_of
+from tests.helpers.judges import dciodvfy_complaints, read_segments
+
+#: One lesion in the right lung, high up, towards the back: wrong sides and flips cannot hide.
+ONE_SIDED = (PhantomLesion(LesionClass.GROUND_GLASS, Side.RIGHT, 0.70, 0.75, 0.6, (30.0, 30.0, 30.0)),)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    """The shipped model, opened once."""
+    return Engine(ModelSettings(execution="cpu"), [shipped_models_folder()])
+
+
+def one_sided(**changes: object) -> PhantomSpec:
+    """Return a coarse phantom with the one lesion, changed as told."""
+    values = {"shape_zyx": (60, 160, 160), "spacing_zyx_mm": (5.0, 2.2, 2.2), "lesions": ONE_SIDED}
+    return PhantomSpec(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def analysed(engine: Engine, paths: list[Path]) -> Analysed:
+    """Analyse files with the shipped model."""
+    return analyse_series(paths, engine, "densitometry", ModelSettings(execution="cpu"))
+
+
+@pytest.mark.parametrize("position", list(PatientPosition))
+def test_the_lesion_is_where_it_is_in_every_position(
+    engine: Engine, tmp_path: Path, position: PatientPosition
+) -> None:
+    """Head or feet first, supine or prone: same side, same zone, same place in the patient."""
+    phantom = generate_phantom(one_sided(patient_position=position))
+    found = analysed(engine, write_phantom(tmp_path, phantom)).analysis.measurements
+    (truth,) = phantom.truth.lesions
+    right = found.of(Region.GROUND_GLASS_RIGHT).volume_ml
+    assert right == pytest.approx(truth.volume_ml, rel=0.2)
+    # Large vessels at the hila count as a little consolidation (MODEL_CARD.md), on both sides.
+    left = (Region.GROUND_GLASS_LEFT, Region.CONSOLIDATION_LEFT)
+    assert sum(found.of(region).volume_ml for region in left) < 0.25 * truth.volume_ml
+    largest = found.lesions[0]
+    assert largest.side is Side.RIGHT
+    assert np.linalg.norm(np.subtract(largest.centroid_lps_mm, truth.centre_lps_mm)) < 8.0
+    zones = {zone.zone.value: zone.lesion_ml for zone in found.zones}
+    assert max(zones, key=lambda name: zones[name]) == "upper_right"
+
+
+@pytest.mark.parametrize("kind", ["oblique", "enhanced", "enhanced, varying intercept", "JPEG-LS"])
+def test_every_kind_of_ct_object_gives_the_same_numbers_and_a_sound_seg(
+    engine: Engine, tmp_path: Path, kind: str
+) -> None:
+    """The SEG of an oblique, an enhanced and a compressed series passes its judge and lies on the lesion."""
+    turned = (0.0, 12.0, 8.0) if kind == "oblique" else (0.0, 0.0, 0.0)
+    phantom = generate_phantom(one_sided(rotation_deg=turned))
+    if kind.startswith("enhanced"):
+        dataset = enhanced_ct_dataset(phantom, intercept_step_hu=3 if "varying" in kind else 0)
+        paths = [tmp_path / "enhanced.dcm"]
+        dataset.save_as(paths[0], enforce_file_format=True)
+    else:
+        syntax = {"transfer_syntax_uid": JPEGLSLossless} if kind == "JPEG-LS" else {}
+        paths = write_phantom(tmp_path / "in", phantom, **syntax)
+    result = analysed(engine, paths)
+    (truth,) = phantom.truth.lesions
+    volume_ml = result.analysis.measurements.of(Region.GROUND_GLASS_RIGHT).volume_ml
+    assert volume_ml == pytest.approx(truth.volume_ml, rel=0.2)
+    segmentation = written(result, tmp_path)
+    assert dciodvfy_complaints(segmentation) == []
+    segment = read_segments(segmentation, tmp_path)[Region.GROUND_GLASS_RIGHT.value]
+    assert segment.volume_ml == pytest.approx(volume_ml, rel=1e-4)
+    centre = np.median(segment.points_lps_mm(), axis=0)
+    assert np.linalg.norm(centre - truth.centre_lps_mm) < 8.0
+
+
+def written(result: Analysed, folder: Path) -> Path:
+    """Write the results as a node does; return the SEG's file."""
+    uids = {frame.sop_instance_uid for frame in result.analysis.volume.frames}
+    context = result_context(
+        Settings(),
+        generation=1,
+        source_digests={SOPInstanceUID(uid): "0" * 64 for uid in uids},
+        provider=result.provider,
+        content_time_s=datetime(2026, 1, 2, tzinfo=UTC).timestamp(),
+    )
+    segmentation = write_results(result.analysis, context).objects[0].dataset
+    path = folder / "segmentation.dcm"
+    segmentation.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_result_and_refusal_have_the_same_keys(engine: Engine, small_phantom_files: list[Path]) -> None:
+    """A program that reads result.json finds the same keys whether the series was analysed or refused."""
+    result = result_json(analysed(engine, small_phantom_files))
+    assert result.keys() - refused_json("reason", "densitometry").keys() == {"model_version"}
+    assert result["provider"] == "CPUExecutionProvider"
+
+
+USE = IntendedUse.model_validate(
+    {
+        "modality": "CT",
+        "body_part": "CHEST",
+        "age_min_years": 18,
+        "age_max_years": 90,
+        "slice_thickness_min_mm": 0.5,
+        "slice_thickness_max_mm": 5.0,
+        "coverage": "both lungs",
+        "research_only": True,
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("age", "born", "expected"),
+    [
+        ("045Y", "", 45),
+        ("006M", "", 0.5),
+        ("", "19800315", 45),
+        ("", "19800102", 46),
+        ("", "", None),
+        ("", "19", None),
+    ],
+)
+def test_age_is_read_or_reckoned(age: str, born: str, expected: float | None) -> None:
+    """Patient's Age counts; else it is reckoned from the birth date to the study date; else it is unknown."""
+    header = analysis_of().volume.headers[0].copy()
+    header.PatientAge, header.PatientBirthDate, header.StudyDate = age, born, "20260102"
+    assert age_years(header) == expected
+
+
+def test_outside_the_intended_use_there_is_a_remark() -> None:
+    """Slices too far apart and a child each give a sentence; an everyday series gives none."""
+    volume = analysis_of().volume
+    header = volume.headers[0]
+    header.PatientAge = "007Y"
+    remarks = intended_use_remarks(volume, USE)
+    assert any("7" not in remark and "patient's age is outside" in remark for remark in remarks)
+    header.PatientAge = "050Y"
+    narrow = USE.model_copy(update={"slice_thickness_max_mm": 0.6})
+    assert any("the model is meant for 0.5 to 0.6 mm" in one for one in intended_use_remarks(volume, narrow))
+    wide = USE.model_copy(update={"slice_thickness_max_mm": 20.0})
+    assert intended_use_remarks(volume, wide) == ()
