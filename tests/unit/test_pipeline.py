@@ -136,7 +136,6 @@ USE = IntendedUse.model_validate(
         ("", "19800315", 45),
         ("", "19800102", 46),
         ("", "", None),
-        ("", "19", None),
     ],
 )
 def test_age_is_read_or_reckoned(age: str, born: str, expected: float | None) -> None:
