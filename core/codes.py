@@ -21,7 +21,7 @@ PRIVATE_SCHEME_NAME = "lesion-node concepts"
 LUNG = Code("39607008", "SCT", "Lung")
 RIGHT = Code("24028007", "SCT", "Right")
 LEFT = Code("7771000", "SCT", "Left")
-RIGHT_AND_LEFT = Code("51440002", "SCT", "Right and left")
+BILATERAL = Code("51440002", "SCT", "Bilateral")
 
 # Segmented property: category CID 7150, types CID 7151 and following
 ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")

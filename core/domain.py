@@ -116,7 +116,7 @@ class CtVolume:
         The source image of each slice, in axis-z order.
     headers
         Data sets of the source instances without pixel data: one per slice in axis-z order, or the single
-        one of a multi-frame instance.
+        one of a multi-frame instance, or one per part of a concatenation.
     remarks
         What was noticed and did not stop the analysis, for the report.
     """

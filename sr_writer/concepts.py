@@ -9,12 +9,13 @@ from highdicom.sr import CodedConcept
 
 from core import codes
 from core.codes import PRIVATE_SCHEME, Code
-from core.domain import Finding, ModelIdentity, Region, Side
+from core.domain import Finding, LesionMeasurements, ModelIdentity, Region, Side
 from sr_writer.context import ResultContext
 
 # CID 240
 PRESENT = Code("52101004", "SCT", "Present")
 ABSENT = Code("272519000", "SCT", "Absent")
+UNDETERMINED = Code("373068000", "SCT", "Undetermined")
 # TID 1500 row 12
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 #: Share of a lung that is lesion; the counterpart of `core.codes.PERCENT_OF_LUNG`, which is a lesion's share.
@@ -59,7 +60,7 @@ class RegionConcept:
     category, property_type
         What the voxels are: CID 7150; CID 7151 and following.
     anatomy, laterality
-        Where they are: CID 4030, CID 244.
+        Where they can be: CID 4030, CID 244. Where those of a case are, `side_found` tells.
     """
 
     label: str
@@ -71,7 +72,7 @@ class RegionConcept:
     @classmethod
     def of(cls, region: Region) -> RegionConcept:
         """Return the concept of a region."""
-        laterality = codes.RIGHT_AND_LEFT if region.side is None else _SIDE[region.side]
+        laterality = codes.BILATERAL if region.side is None else _SIDE[region.side]
         if region.finding is not None:
             property_type = _FINDING[region.finding]
         else:
@@ -82,6 +83,16 @@ class RegionConcept:
             else codes.MORPHOLOGICALLY_ALTERED_STRUCTURE
         )
         return cls(_LABEL[region], category, property_type, codes.LUNG, laterality)
+
+
+def side_found(region: Region, measurements: LesionMeasurements) -> Code:
+    """Return the laterality of a region in one case; of all lesions, the side or sides that have any."""
+    possible = RegionConcept.of(region).laterality
+    if possible != codes.BILATERAL:
+        return possible
+    lungs = ((Region.LUNG_RIGHT, codes.RIGHT), (Region.LUNG_LEFT, codes.LEFT))
+    diseased = [side for lung, side in lungs if measurements.of(lung).percent_of_lung > 0]
+    return diseased[0] if len(diseased) == 1 else possible
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +126,9 @@ class Algorithm:
                 _MORPHOLOGICAL_OPERATIONS,
                 f"settings={context.settings_digest[:16]}",
             )
-        parameters = f"{model.parameters}; provider={context.provider}; model sha256={model.sha256}"
+        # A model's own line may name the provider already.
+        provider = () if context.provider in model.parameters else (f"provider={context.provider}",)
+        parameters = "; ".join((model.parameters, *provider, f"model sha256={model.sha256}"))
         return cls(model.name, model.version, model.manufacturer, Code(*model.family_code), parameters)
 
 

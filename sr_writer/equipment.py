@@ -20,9 +20,18 @@ _PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 _RESEARCH_ONLY = " - Research use only"
 
 
-def series_description(text: str, model: ModelIdentity) -> str:
-    """Return Series Description (0008,103E), at most 64 characters, with the warning that a model needs."""
+def series_description(text: str, source: Dataset, context: ResultContext, model: ModelIdentity) -> str:
+    """Return Series Description (0008,103E): what it is, of which series, with the warning a model needs.
+
+    Two analysed series of one study, or two generations of one, are told apart in a PACS by this line alone.
+    At most 64 characters.
+    """
     ending = _RESEARCH_ONLY if model.research_only else ""
+    number = str(source.get("SeriesNumber") or "").strip()
+    if number.isdigit():
+        text += f", series {number}"
+    if context.generation > 1:
+        text += f", update {context.generation}"
     return text[: 64 - len(ending)] + ending
 
 

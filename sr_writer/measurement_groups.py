@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from core import codes
 from core.codes import Code
 from core.domain import Analysis, Region, RegionMeasurement
-from sr_writer.concepts import ABSENT, PERCENT_LESION, PRESENT, Algorithm, RegionConcept, concept
+from sr_writer.concepts import ABSENT, PERCENT_LESION, PRESENT, Algorithm, RegionConcept, concept, side_found
 from sr_writer.context import ResultContext
 from sr_writer.uids import ResultUids
 
@@ -102,6 +102,7 @@ def _group(
 ) -> MeasurementGroup:
     names = RegionConcept.of(region)
     algorithm = Algorithm.of(region, material.analysis.lesions.model, material.context)
+    side = side_found(region, material.analysis.measurements)
     segmentation = material.segmentation
     return MeasurementGroup(
         tracking_identifier=sr.TrackingIdentifier(material.uids.tracking(region), names.label),
@@ -113,7 +114,7 @@ def _group(
         ),
         finding_category=concept(names.category),
         finding_type=concept(names.property_type),
-        finding_sites=[sr.FindingSite(concept(names.anatomy), laterality=concept(names.laterality))],
+        finding_sites=[sr.FindingSite(concept(names.anatomy), laterality=concept(side))],
         # Algorithm Manufacturer is left out: readers do not know it yet, and the SEG names it.
         algorithm_id=sr.AlgorithmIdentification(
             algorithm.name, algorithm.version, [algorithm.parameters], concept(algorithm.family)
@@ -133,7 +134,11 @@ def _volume_and_attenuation(measured: RegionMeasurement) -> list[sr.Measurement]
 
 
 def _number(name: Code, value: float, unit: Code) -> sr.Measurement:
-    return sr.Measurement(concept(name), value, concept(unit))
+    measurement = sr.Measurement(concept(name), value, concept(unit))
+    if isinstance(value, int):
+        # The library writes a count as "17.0", and viewers show it like that.
+        measurement[0].MeasuredValueSequence[0].NumericValue = str(value)
+    return measurement
 
 
 #: Every kind of group, in the order of the report.

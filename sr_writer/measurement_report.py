@@ -15,8 +15,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from core import codes
 from core.codes import Code
 from core.ct_header import CT_IMAGE_STORAGE
-from core.domain import Analysis, ModelIdentity, Region, ResultKind
-from sr_writer.concepts import ABSENT, PRESENT, QUALITATIVE_EVALUATIONS, concept
+from core.domain import Analysis, Region, ResultKind
+from core.own_results import PRODUCT_MODEL_NAME
+from sr_writer.concepts import ABSENT, PRESENT, QUALITATIVE_EVALUATIONS, UNDETERMINED, concept
 from sr_writer.context import ResultContext, plain_text
 from sr_writer.elements import reference, uid_element
 from sr_writer.equipment import series_description, sign
@@ -31,6 +32,8 @@ VARIANT = "comprehensive-3d"
 _PROCEDURE_REPORTED = Code("25045-6", "LN", "CT unspecified body region")
 _CT_CHEST = Code("24627-2", "LN", "CT Chest")
 _HIGHEST_SCORE = 24
+# A viewer that shows the text alone shows no Series Description, which says so too.
+_RESEARCH_ONLY = "Research use only."
 
 
 def measurement_report(
@@ -61,7 +64,7 @@ def measurement_report(
         material = ReportInput(analysis, segmentation, context, uids)
         groups = [group for make_groups in GROUP_KINDS for group in make_groups(material)]
     content = _content(groups, analysis, context)
-    result = _document(content, segmentation, context, uids, analysis.lesions.model)
+    result = _document(content, segmentation, context, uids, analysis)
     _name_source_series(result, str(analysis.volume.headers[0].SeriesInstanceUID))
     result.CurrentRequestedProcedureEvidenceSequence = [_evidence(analysis, segmentation, identity)]
     identity.apply(result)
@@ -76,9 +79,10 @@ def _document(
     segmentation: Dataset | None,
     context: ResultContext,
     uids: ResultUids,
-    model: ModelIdentity,
+    analysis: Analysis,
 ) -> Dataset:
     """Return the object around a content tree, without identity and evidence."""
+    source, model = analysis.volume.headers[0], analysis.lesions.model
     kind = ResultKind.MEASUREMENT_REPORT
     return sr.Comprehensive3DSR(
         evidence=[_template(segmentation)],
@@ -91,7 +95,7 @@ def _document(
         is_complete=True,
         is_final=False,
         is_verified=False,
-        series_description=series_description("Lesion measurements", model),
+        series_description=series_description("Lesion measurements", source, context, model),
         performed_procedure_codes=[concept(_CT_CHEST)],
         coding_schemes=[_private_scheme()],
         transfer_syntax_uid=ExplicitVRLittleEndian,
@@ -107,6 +111,7 @@ def _content(
             uid=observer_uid(context),
             name=context.node_name,
             manufacturer_name=context.manufacturer,
+            model_name=PRODUCT_MODEL_NAME,
             serial_number=context.device_serial_number,
         ),
     )
@@ -126,26 +131,38 @@ def _content(
 
 def _qualitative_evaluations(analysis: Analysis) -> sr.ContainerContentItem:
     """Return what is said about the examination as a whole, remarks included (TID 1500 rows 12 to 14)."""
-    measurements = analysis.measurements
-    found = measurements.of(Region.LESIONS).volume_ml > 0
     contains = sr.RelationshipTypeValues.CONTAINS
-    remarks = [
-        sr.TextContentItem(concept(codes.COMMENT), plain_text(remark), contains)
-        for remark in analysis.volume.remarks
-    ]
     container = sr.ContainerContentItem(concept(QUALITATIVE_EVALUATIONS), relationship_type=contains)
     container.ContentSequence = sr.ContentSequence(
         [
-            sr.CodeContentItem(concept(codes.LESION), concept(PRESENT if found else ABSENT), contains),
-            sr.TextContentItem(
-                concept(codes.SEVERITY_SCORE),
-                f"{measurements.severity_score} of {_HIGHEST_SCORE}",
-                contains,
-            ),
-            *remarks,
+            sr.CodeContentItem(concept(codes.LESION), concept(_presence(analysis)), contains),
+            *(sr.TextContentItem(concept(name), text, contains) for name, text in _texts(analysis)),
         ]
     )
     return container
+
+
+def _presence(analysis: Analysis) -> Code:
+    """Return whether there is any lesion; without a lung nobody looked, so that is not known."""
+    if analysis.measurements.of(Region.LESIONS).volume_ml > 0:
+        return PRESENT
+    return ABSENT if _lungs_in_view(analysis) else UNDETERMINED
+
+
+def _texts(analysis: Analysis) -> list[tuple[Code, str]]:
+    """Return concept name and value of each sentence about the examination."""
+    texts: list[tuple[Code, str]] = []
+    if _lungs_in_view(analysis):
+        score = f"{analysis.measurements.severity_score} of {_HIGHEST_SCORE}"
+        texts.append((codes.SEVERITY_SCORE, score))
+    if analysis.lesions.model.research_only:
+        texts.append((codes.COMMENT, _RESEARCH_ONLY))
+    return texts + [(codes.COMMENT, plain_text(remark)) for remark in analysis.volume.remarks]
+
+
+def _lungs_in_view(analysis: Analysis) -> bool:
+    lungs = (Region.LUNG_RIGHT, Region.LUNG_LEFT)
+    return any(analysis.measurements.of(lung).volume_ml > 0 for lung in lungs)
 
 
 def _private_scheme() -> CodingSchemeIdentificationItem:

@@ -19,7 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from core.codes import Code
 from core.ct_header import CT_IMAGE_STORAGE
 from core.domain import Analysis, CtVolume, Region, ResultKind
-from sr_writer.concepts import Algorithm, RegionConcept, color, concept
+from sr_writer.concepts import Algorithm, RegionConcept, color, concept, side_found
 from sr_writer.context import ResultContext
 from sr_writer.elements import raw_sequence, reference, uid_element, write_as_is
 from sr_writer.equipment import code_item, series_description, sign
@@ -103,8 +103,10 @@ def _skeleton(
         software_versions=context.software_version,
         device_serial_number=context.device_serial_number,
         content_label="LESIONS",
-        content_description=series_description("Lungs and lesions", model),
-        series_description=series_description("Lesion segmentation", model),
+        content_description="Lungs and lesions",
+        series_description=series_description(
+            "Lesion segmentation", analysis.volume.headers[0], context, model
+        ),
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     dimensions = uids.dimension_organization(kind, VARIANT)
@@ -163,11 +165,11 @@ def _description(
         anatomic_regions=[concept(names.anatomy)],
         display_color=color(region),
     )
-    modifier = code_item(names.laterality)
-    description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [modifier]
+    side = side_found(region, analysis.measurements)
+    description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [code_item(side)]
     if names.property_type == names.anatomy:
         kind = description.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [code_item(names.laterality)]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [code_item(side)]
     return description
 
 

@@ -70,11 +70,13 @@ class SourcePlanes:
 def _planes(volume: CtVolume) -> Iterator[Dataset]:
     """Yield per slice a data set that has the attributes of its plane at top level."""
     if volume.frames and volume.frames[0].frame_number is not None:
-        header = volume.headers[0]
+        # One instance, or the parts of a concatenation (PS3.3 C.7.6.16.2.2.4).
+        parts = {str(header.SOPInstanceUID): header for header in volume.headers}
         for frame in volume.frames:
-            if frame.sop_instance_uid != header.SOPInstanceUID or frame.frame_number is None:
+            header = parts.get(frame.sop_instance_uid)
+            if header is None or frame.frame_number is None:
                 raise ResultEncodingError(
-                    "A slice refers to another multi-frame image than the volume's header."
+                    "A slice refers to a multi-frame image that is not among the volume's headers."
                 )
             yield _plane_of_frame(header, frame.frame_number)
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 from pydicom.dataset import Dataset
 
 from core import codes
-from core.domain import Analysis, Region, ResultKind, Side
+from core.codes import Code
+from core.domain import Analysis, LesionMask, Region, ResultKind, Side
 from sr_writer.concepts import PERCENT_LESION
 from sr_writer.results import write_results
-from tests.helpers.analyses import Phantom, analysis_of, context_of, encoded
+from tests.helpers.analyses import MODEL, Phantom, analysis_of, context_of, encoded
 from tests.helpers.judges import dciodvfy_complaints, read_segments, tid1500_groups
 
 CASES = {
@@ -166,13 +168,73 @@ def test_no_lesion_is_said_explicitly(tmp_path: Path) -> None:
     assert _statements(report_of(analysis)) == {("52988006", "272519000")}
 
 
-@pytest.mark.parametrize("lungs", [(), (Side.RIGHT,)])
-def test_report_without_groups_still_speaks(lungs: tuple[Side, ...]) -> None:
-    """Also where no segmentation exists, the report says that no lesion was found."""
-    report = report_of(analysis_of(Phantom(lungs=lungs, lesion_sides=())))
+def test_one_lung_without_lesions_is_said_to_have_none() -> None:
+    """Where one lung is in view and has no lesion, the report says so and gives the score."""
+    report = report_of(analysis_of(Phantom(lungs=(Side.RIGHT,), lesion_sides=())))
     assert _statements(report) == {("52988006", "272519000")}
-    severity = [item for item in content_items(report) if item.ValueType == "TEXT"][-1]
-    assert severity.TextValue == "0 of 24"
+    assert _texts_named(report, codes.SEVERITY_SCORE) == ["0 of 24"]
+
+
+def test_without_lungs_nothing_is_claimed_about_lesions() -> None:
+    """Where no lung was found, lesions are undetermined, not absent, and there is no score."""
+    report = report_of(analysis_of(Phantom(lungs=())))
+    assert _statements(report) == {("52988006", "373068000")}
+    assert _texts_named(report, codes.SEVERITY_SCORE) == []
+
+
+def test_remarks_are_comments_in_plain_text() -> None:
+    """What was noticed about the images stands in the report as Comment, and so does the research mark."""
+    analysis = analysis_of()
+    remarks = ("Slices are 12 mm apart: small lesions can be missed.", "512 \u00d7 512\\n")
+    analysis = replace(analysis, volume=replace(analysis.volume, remarks=remarks))
+    comments = ["Research use only.", remarks[0], "512 ? 512?n"]
+    assert _texts_named(report_of(analysis), codes.COMMENT) == comments
+    model = replace(MODEL, research_only=False)
+    lesions = LesionMask(analysis.lesions.labels_zyx, model)
+    assert _texts_named(report_of(replace(analysis, lesions=lesions)), codes.COMMENT) == comments[1:]
+
+
+def test_counts_are_whole_numbers() -> None:
+    """A count and a score are written without decimals, as viewers will show them."""
+    values = {
+        name_of(item): str(item.MeasuredValueSequence[0].NumericValue)
+        for item in content_items(report_of(analysis_of()))
+        if item.ValueType == "NUM"
+    }
+    assert (values[PARTS["count"]], values[PARTS["severity"]]) == ("2", "6")
+
+
+@pytest.mark.parametrize(
+    ("sides", "laterality"),
+    [((Side.RIGHT,), "Right"), ((Side.LEFT,), "Left"), ((Side.RIGHT, Side.LEFT), "Bilateral")],
+)
+def test_all_lesions_are_on_the_sides_that_have_any(sides: tuple[Side, ...], laterality: str) -> None:
+    """One-sided disease is not reported as bilateral, neither in the SR nor in the SEG."""
+    analysis = analysis_of(Phantom(lesion_sides=sides))
+    seg, report = (item.dataset for item in write_results(analysis, context_of(analysis)).objects)
+    modifier = seg.SegmentSequence[6].AnatomicRegionSequence[0].AnatomicRegionModifierSequence[0]
+    assert modifier.CodeMeaning == laterality
+    named = [item for item in content_items(report) if name_of(item) == "272741003"]
+    assert named[-1].ConceptCodeSequence[0].CodeMeaning == laterality
+
+
+def test_provider_is_named_once() -> None:
+    """Algorithm Parameters do not repeat a provider that the model's own line names."""
+    analysis = analysis_of()
+    model = replace(MODEL, parameters="overlap 0.25; CPUExecutionProvider")
+    lesions = LesionMask(analysis.lesions.labels_zyx, model)
+    report = report_of(replace(analysis, lesions=lesions))
+    lines = {item.TextValue for item in content_items(report) if name_of(item) == "111002"}
+    assert {line.count("CPUExecutionProvider") for line in lines if "sha256" in line} == {1}
+
+
+def _texts_named(report: Dataset, name: Code) -> list[str]:
+    """Return the values of the text items of one name."""
+    return [
+        item.TextValue
+        for item in content_items(report)
+        if name_of(item) == name.value and "TextValue" in item
+    ]
 
 
 def _statements(report: Dataset) -> set[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from scipy.spatial import cKDTree
 
-from core.domain import Analysis, CtVolume, Region, ResultKind, Side
+from core.domain import Analysis, CtVolume, Region, ResultKind, Side, SourceFrame
 from core.errors import ResultEncodingError
 from core.regions import region_mask_zyx
 from sr_writer.results import write_results
@@ -174,12 +176,56 @@ def test_each_frame_refers_to_the_image_it_lies_on() -> None:
             assert groups.PlanePositionSequence[0].ImagePositionPatient == positions[key]
 
 
+def test_parts_of_a_concatenation_are_each_referred_to() -> None:
+    """A multi-frame source that came in parts gets a SEG; each frame names its part and its number there."""
+    whole = analysis_of(Phantom(enhanced=True))
+    volume = _in_two_parts(whole.volume)
+    analysis = replace(whole, volume=volume)
+    seg = segmentation_of(analysis)
+    positions = _source_positions(volume)
+    named = set()
+    for groups in seg.PerFrameFunctionalGroupsSequence:
+        source = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        named.add(source.ReferencedSOPInstanceUID)
+        key = (source.ReferencedSOPInstanceUID, source.ReferencedFrameNumber)
+        assert groups.PlanePositionSequence[0].ImagePositionPatient == positions[key]
+    assert named == {header.SOPInstanceUID for header in volume.headers}
+    assert_same_points(segment_points_lps_mm(seg, 1), points_lps_mm(analysis, Region.LUNG_RIGHT))
+
+
+def test_frame_of_an_unknown_part_is_refused() -> None:
+    """A slice of a part whose header is missing cannot be placed."""
+    volume = _in_two_parts(analysis_of(Phantom(enhanced=True)).volume)
+    with pytest.raises(ResultEncodingError, match="not among the volume's headers"):
+        _write(replace(volume, headers=volume.headers[:1]))
+
+
+def _in_two_parts(volume: CtVolume) -> CtVolume:
+    """Return a volume as the reader makes it of a concatenation: a header per part, frames numbered in it."""
+    (header,) = volume.headers
+    per_frame = list(header.PerFrameFunctionalGroupsSequence)
+    cut = len(per_frame) // 3
+    parts = []
+    for number, items in enumerate((per_frame[:cut], per_frame[cut:]), start=1):
+        part = deepcopy(header)
+        part.SOPInstanceUID = f"{header.SOPInstanceUID}.{number}"
+        part.PerFrameFunctionalGroupsSequence = items
+        part.NumberOfFrames = len(items)
+        parts.append(part)
+    numbers = [frame.frame_number or 0 for frame in volume.frames]
+    frames = tuple(
+        SourceFrame(parts[number > cut].SOPInstanceUID, number - cut if number > cut else number)
+        for number in numbers
+    )
+    return replace(volume, frames=frames, headers=tuple(parts))
+
+
 def _source_positions(volume: CtVolume) -> dict[tuple[str, int | None], object]:
-    header = volume.headers[0]
-    if "PerFrameFunctionalGroupsSequence" not in header:
+    if "PerFrameFunctionalGroupsSequence" not in volume.headers[0]:
         return {(item.SOPInstanceUID, None): item.ImagePositionPatient for item in volume.headers}
     return {
         (header.SOPInstanceUID, number): groups.PlanePositionSequence[0].ImagePositionPatient
+        for header in volume.headers
         for number, groups in enumerate(header.PerFrameFunctionalGroupsSequence, start=1)
     }
 
@@ -228,6 +274,18 @@ def test_research_model_is_marked() -> None:
     seg = segmentation_of(analysis_of())
     assert seg.SeriesDescription.endswith("- Research use only")
     assert len(seg.SeriesDescription) <= 64
+
+
+def test_the_description_names_the_source_series_and_the_update() -> None:
+    """Two series of one study, and two generations of one, can be told apart in the PACS."""
+    analysis = analysis_of()
+    for header in analysis.volume.headers:
+        header.SeriesNumber = 203
+    results = write_results(analysis, context_of(analysis, generation=2)).objects
+    assert [one.dataset.SeriesDescription for one in results] == [
+        "Lesion segmentation, series 203, update 2 - Research use only",
+        "Lesion measurements, series 203, update 2 - Research use only",
+    ]
 
 
 def test_overlap_is_stated_truly() -> None:
