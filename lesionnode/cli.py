@@ -169,6 +169,7 @@ def status(
         raise NodeError(f"{path}: there is no ledger yet; has the node ever run with this configuration?")
     ledger = Ledger(path)
     try:
+        ledger.require_readable()
         found = ledger_status(ledger)
     finally:
         ledger.close()

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import ExitStack
 from typing import IO
 
 from config import PeerSettings, Settings
@@ -14,9 +15,11 @@ from core.errors import SpoolError
 from core.log import get_logger
 from custody.doorbell import ring
 from custody.ledger import Ledger, deliveries, incidents, jobs, new_id, reception, services
+from custody.ledger.clock import pull_back
 from custody.ledger.incidents import IncidentKind
 from custody.spool import Spool
 from lesionnode import __version__
+from lesionnode.clock_watch import ClockWatch
 from lesionnode.engine import require_models
 from lesionnode.loops import Loop
 from lesionnode.paths import ledger_path, lock_path
@@ -109,10 +112,17 @@ class Node:
     def _main_loop(self) -> None:
         interval_s = min(watchdog_interval_s() or 1.0, 1.0)
         while not self._stopping.wait(interval_s):
-            if self._supervisor is not None:
-                self._supervisor.look_after()
+            self._look_after_worker()
             if self._healthy():
                 notify("WATCHDOG=1")
+
+    def _look_after_worker(self) -> None:
+        """A ledger that is busy or a process that cannot be made must not end reception."""
+        try:
+            if self._supervisor is not None:
+                self._supervisor.look_after()
+        except Exception:  # noqa: BLE001 - border: the main loop goes on
+            get_logger().error("service_step_failed", service="supervisor", exc_info=True)
 
     def _healthy(self) -> bool:
         now = time.monotonic()
@@ -122,25 +132,29 @@ class Node:
     def _shut_down(self) -> None:
         """Stop in the order of the series' way, so that nothing is accepted that nobody takes on."""
         notify("STOPPING=1")
-        if self._receiver is not None:
-            self._receiver.stop()
-        for loop in self._loops:
-            ring(self._settings.node.data_folder, loop.name)
-            loop.stop(patience_s=5.0)
-        if self._supervisor is not None:
-            self._supervisor.stop(patience_s=20.0)
-        if self._ledger is not None:
-            self._ledger.close()
-        if self._lock is not None:
-            self._lock.close()
-        get_logger().info("stopped")
+        # Called in reverse order, each one even where another fails: a worker left behind would keep the
+        # process from ending.
+        with ExitStack() as stack:
+            stack.callback(get_logger().info, "stopped")
+            if self._lock is not None:
+                stack.callback(self._lock.close)
+            if self._ledger is not None:
+                stack.callback(self._ledger.close)
+            if self._supervisor is not None:
+                stack.callback(self._supervisor.stop, patience_s=20.0)
+            for loop in reversed(self._loops):
+                stack.callback(loop.stop, patience_s=5.0)
+                stack.callback(ring, self._settings.node.data_folder, loop.name)
+            if self._receiver is not None:
+                stack.callback(self._receiver.stop)
 
     def _completion_loop(self, ledger: Ledger) -> Loop:
         completion = Completion(self._settings, ledger)
+        clock = ClockWatch(ledger)
         return Loop(
             COMPLETION_BELL,
             self._settings.node.data_folder,
-            lambda: completion.step() > 0,
+            lambda: clock.settled() and completion.step() > 0,
             completion.next_look_s,
         )
 
@@ -175,6 +189,7 @@ def _lock(settings: Settings) -> IO[str]:
 def _recover(ledger: Ledger, spool: Spool, settings: Settings) -> None:
     """Take up the state that an earlier run left behind, however it ended."""
     now = time.time()
+    pull_back(ledger, now)
     lost = reception.close_dead_associations(ledger, alive_since=now, now=now)
     running = jobs.release_every_owner(ledger, now)
     sending = deliveries.release_every_owner(ledger, now)

@@ -19,6 +19,9 @@ from scp.completion import WORKER_BELL
 #: A worker that lives shorter than this is restarted with a growing pause.
 _SOUND_AFTER_S = 60.0
 _LONGEST_PAUSE_S = 60.0
+#: A worker that works renews its lease every few seconds; one that let it run out for so long hangs.
+_LAPSED_FOR_S = 30.0
+_LEASE_LOOK_S = 5.0
 
 
 class Supervisor:
@@ -40,6 +43,8 @@ class Supervisor:
         self._started_at = 0.0
         self._pause_s = 0.0
         self._restart_at: float | None = None
+        self._look_at_lease_at = 0.0
+        self._lapsed_since: float | None = None
 
     @property
     def alive(self) -> bool:
@@ -99,9 +104,10 @@ class Supervisor:
                 get_logger().error("worker_cannot_start", reason=answer)
             else:
                 get_logger().info("worker_ready", models=dict(answer))
-        if self.alive:
-            return
         now = time.monotonic()
+        if self.alive:
+            self._end_hanging(now)
+            return
         if self._restart_at is None:
             code = self._process.exitcode if self._process is not None else None
             released = jobs.release_owner(self._ledger, self._owner, time.time())
@@ -116,6 +122,20 @@ class Supervisor:
         if now >= self._restart_at:
             self._restart_at = None
             self._spawn()
+
+    def _end_hanging(self, now: float) -> None:
+        """Kill a worker that lives but does not renew its lease: stopped, or stuck inside a driver."""
+        if now < self._look_at_lease_at:
+            return
+        self._look_at_lease_at = now + _LEASE_LOOK_S
+        if not jobs.lease_lapsed(self._ledger, self._owner, time.time()):
+            self._lapsed_since = None
+        elif self._lapsed_since is None:
+            self._lapsed_since = now  # after a step of the clock it is renewed within seconds
+        elif now - self._lapsed_since >= _LAPSED_FOR_S and self._process is not None:
+            get_logger().error("worker_hangs")
+            self._lapsed_since = None
+            self._process.kill()
 
     def stop(self, patience_s: float) -> None:
         """Let the worker end its job, kill it after a while, and give its claim back uncounted."""

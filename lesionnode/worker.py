@@ -38,6 +38,8 @@ _RENEW_S = 5.0
 _POLL_S = 1.0
 _RETRY_S = 10.0
 _DISK_RETRY_S = 10.0
+#: No step of an analysis takes so long, not even a model's first batch on a slow CPU.
+_HANGS_AFTER_S = 1800.0
 
 
 def worker_main(settings: Settings, owner: str, ready: Pipe) -> None:
@@ -85,6 +87,7 @@ class Worker:
         self._spool = Spool(settings.node.data_folder)
         self._engine = Engine(settings.models, model_folders(settings))
         self._stopping = threading.Event()
+        self._progress_at = time.monotonic()
 
     def stop(self) -> None:
         """End after the current job."""
@@ -142,7 +145,9 @@ class Worker:
     def _work(self, claimed: ClaimedJob) -> JobEnd:
         paths = [instance.path for instance in claimed.series.instances]
         try:
-            analysed = analyse_series(paths, self._engine, claimed.model, self._settings.models)
+            analysed = analyse_series(
+                paths, self._engine, claimed.model, self._settings.models, self._mark_progress
+            )
             start = time.perf_counter()
             objects = self._written(claimed, analysed)
         except (SeriesRejected, ResultEncodingError) as error:
@@ -173,6 +178,7 @@ class Worker:
                 get_logger().error("result_waits_for_disk", job=claimed.id, reason=str(error))
                 if self._stopping.wait(_DISK_RETRY_S):
                     raise
+                self._mark_progress()  # waiting for space is no hang
         return StoredResult(
             kind=result.kind.value,
             sop_class_uid=str(result.dataset.SOPClassUID),
@@ -180,6 +186,9 @@ class Worker:
             path=path,
             sha256=hashlib.sha256(content).hexdigest(),
         )
+
+    def _mark_progress(self, _step: str = "", _share: float = 0.0) -> None:
+        self._progress_at = time.monotonic()
 
     def _try_again(self, claimed: ClaimedJob, reason: str) -> None:
         get_logger().error("analysis_failed", job=claimed.id, attempt=claimed.attempt, reason=reason)
@@ -199,12 +208,16 @@ class Worker:
     def _lease_kept(self, claimed: ClaimedJob) -> Iterator[None]:
         """Renew the lease while the work goes on; end the process at once when the parent died."""
         done = threading.Event()
+        self._mark_progress()
 
         def keep() -> None:
             renewed_at = time.monotonic()
             while not done.wait(0.5):
                 if os.getppid() != self._parent:
                     os._exit(1)  # an orphan must not work beside its successor
+                if time.monotonic() - self._progress_at > _HANGS_AFTER_S:
+                    get_logger().error("worker_hangs", job=claimed.id, attempt=claimed.attempt)
+                    os._exit(1)  # a driver that never returns; the supervisor starts a new process
                 if time.monotonic() - renewed_at >= _RENEW_S:
                     renewed_at = time.monotonic()
                     with contextlib.suppress(Exception):

@@ -28,12 +28,16 @@ from custody.ledger.incidents import IncidentKind
 from custody.ledger.reception import Caller
 from scp import status
 from scp.admission import LOCAL_LIMIT_EXCEEDED, Refused, admit
+from scp.doorway import Doorway
 from scp.reception import Reception, StoreRequest
 
 #: Name under which completion listens for the doorbell.
 COMPLETION_BELL = "completion"
 #: How often this process says that its associations are alive.
 HEARTBEAT_S = 5.0
+
+#: pynetdicom rejects what is beyond its own limit without a word in the log.
+_NEVER_REACHED = 100_000
 
 #: A context may propose several transfer syntaxes and we accept one. Uncompressed data cost the least to
 #: analyse; everything else is taken in the order in which the sender prefers it.
@@ -76,6 +80,7 @@ class Receiver:
         self._server: Any = None
         self._stopped = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="receiver-heart", daemon=True)
+        self._listener = threading.Thread(name="listener")
 
     @property
     def port(self) -> int:
@@ -85,7 +90,7 @@ class Receiver:
     @property
     def alive(self) -> bool:
         """Whether associations are being accepted and recorded."""
-        return self._server is not None and self._heart.is_alive()
+        return self._server is not None and self._heart.is_alive() and self._listener.is_alive()
 
     def start(self) -> None:
         """Bind the port and accept associations in threads of their own.
@@ -98,30 +103,44 @@ class Receiver:
         # The one switch of pynetdicom for "every storage class, private ones too"; it is global, and this
         # process has no other SCP.
         _config.UNRESTRICTED_STORAGE_SERVICE = True
+        self._server = self._bound(self._entity())
+        self._listener = threading.Thread(target=self._server.serve_forever, name="listener", daemon=True)
+        self._listener.start()
+        self._heart.start()
+        get_logger().info("listening", ae_title=self._settings.node.ae_title, port=self.port)
+
+    def _entity(self) -> AE:
         limits = self._settings.reception
         entity = AE(ae_title=self._settings.node.ae_title)
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         entity.maximum_pdu_size = limits.max_pdu_bytes
-        entity.maximum_associations = limits.max_associations + 8  # ours is checked first, with a log line
+        entity.maximum_associations = _NEVER_REACHED  # ours are checked first, with a log line
         entity.acse_timeout = 30
         entity.dimse_timeout = limits.idle_association_s
         entity.network_timeout = limits.idle_association_s
         entity.add_supported_context(Verification)
-        self._server = entity.start_server(
-            (self._settings.node.listen, self._settings.node.port),
-            block=False,
-            evt_handlers=[
-                (evt.EVT_REQUESTED, self._on_requested),
-                (evt.EVT_C_ECHO, self._on_echo),
-                (evt.EVT_C_STORE, self._on_store),
-                (evt.EVT_RELEASED, self._on_closed, ["released"]),
-                (evt.EVT_ABORTED, self._on_closed, ["aborted"]),
-                (evt.EVT_CONN_CLOSE, self._on_closed, ["lost"]),
-            ],
-        )
-        self._heart.start()
-        get_logger().info("listening", ae_title=self._settings.node.ae_title, port=self.port)
+        return entity
+
+    def _bound(self, entity: AE) -> Any:
+        node = self._settings.node
+        handlers: list[Any] = [
+            (evt.EVT_REQUESTED, self._on_requested),
+            (evt.EVT_C_ECHO, self._on_echo),
+            (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_RELEASED, self._on_closed, ["released"]),
+            (evt.EVT_ABORTED, self._on_closed, ["aborted"]),
+            (evt.EVT_CONN_CLOSE, self._on_closed, ["lost"]),
+        ]
+        try:
+            server: Any = entity.make_server(
+                (node.listen, node.port), server_class=Doorway, evt_handlers=handlers
+            )
+        except OSError as error:
+            what = f"cannot listen on {node.listen} port {node.port}: {error.strerror or error}"
+            raise OSError(error.errno, what) from None
+        server.guard(self._settings, self._on_over_limit)
+        return server
 
     def stop(self, patience_s: float = 10.0) -> None:
         """Accept no more associations, let the open ones end for a while, then abort them."""
@@ -199,6 +218,14 @@ class Receiver:
                 )
             self._callers[association] = caller
         return None
+
+    def _on_over_limit(self, address: str, reason: str) -> None:
+        """Tell of a connection that was closed before it could say who it is."""
+        get_logger().warning("association_over_limit", address=address, reason=reason)
+        try:
+            self._note(address, reason)
+        except Exception:  # noqa: BLE001 - border: the listener must not end because the ledger is busy
+            get_logger().error("admission_failed", exc_info=True)
 
     def _on_echo(self, event: Any) -> int:
         with self._lock:

@@ -11,8 +11,12 @@ from typing import Any
 
 import alembic.command
 from alembic.config import Config
+from alembic.util.exc import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import QueuePool
+
+from core.errors import SpoolError
 
 _BUSY_TIMEOUT_MS = 30_000
 
@@ -38,12 +42,41 @@ class Ledger:
         self._writing = threading.Lock()
 
     def migrate(self) -> None:
-        """Bring the schema to the newest version; creates it in a new file."""
+        """Bring the schema to the newest version; creates it in a new file.
+
+        Raises
+        ------
+        SpoolError
+            The file cannot be used, or a newer version wrote it.
+        """
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-        with self.write() as connection:
-            config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+        self.require_readable()
+        try:
+            with self.write() as connection:
+                config.attributes["connection"] = connection
+                alembic.command.upgrade(config, "head")
+        except CommandError:
+            raise SpoolError(
+                f"the ledger {self.path} was written by a newer version: install that version, or restore "
+                "the ledger that was kept before the upgrade"
+            ) from None
+        except DatabaseError as error:
+            raise self._unusable(error) from None
+
+    def require_readable(self) -> None:
+        """Raise `SpoolError` where the file cannot be opened or is no ledger."""
+        try:
+            with self.read() as connection:
+                connection.exec_driver_sql("PRAGMA schema_version")
+        except DatabaseError as error:
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: DatabaseError) -> SpoolError:
+        return SpoolError(
+            f"the ledger {self.path} cannot be used ({error.orig}): look at the disk and the file's owner; a "
+            "damaged file has to be replaced by a backup (docs/operations.md)"
+        )
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -71,6 +104,7 @@ def _open_sqlite(path: Path) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=QueuePool,
+        hide_parameters=True,  # they would stand in the log with every traceback
         pool_size=4,
         max_overflow=64,
         connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_MS / 1000},

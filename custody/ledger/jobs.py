@@ -19,6 +19,7 @@ from core.domain import (
     SOPInstanceUID,
     StudyInstanceUID,
 )
+from core.log import get_logger
 from custody.ledger import incidents
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.incidents import IncidentKind
@@ -101,16 +102,15 @@ def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now:
     """
     overdue = and_(job.c.state == JobState.RUNNING.value, job.c.lease_until < now)
     with ledger.write() as connection:
-        connection.execute(
+        reason = f"the analysis broke off {max_attempts} times without an answer"
+        given_up = connection.execute(
             update(job)
             .where(overdue, job.c.attempt >= max_attempts)
-            .values(
-                state=JobState.FAILED.value,
-                finished_at=now,
-                lease_until=None,
-                reason=f"the analysis broke off {max_attempts} times without an answer",
-            )
+            .values(state=JobState.FAILED.value, finished_at=now, lease_until=None, reason=reason)
+            .returning(job.c.id, job.c.attempt)
         )
+        for failed in given_up:
+            get_logger().error("analysis_failed", job=failed.id, attempt=failed.attempt, reason=reason)
         waiting = and_(job.c.state == JobState.QUEUED.value, job.c.due_at <= now)
         first = select(job.c.id).where(or_(waiting, overdue)).order_by(job.c.due_at).limit(1)
         row = connection.execute(
@@ -220,6 +220,15 @@ def release_owner(ledger: Ledger, owner: str, now: float) -> int:
         ).rowcount
 
 
+def lease_lapsed(ledger: Ledger, owner: str, now: float) -> bool:
+    """Tell whether an owner did not renew the lease of a job that it works on."""
+    with ledger.read() as connection:
+        found = select(job.c.id).where(
+            job.c.state == JobState.RUNNING.value, job.c.owner == owner, job.c.lease_until < now
+        )
+        return connection.execute(found).first() is not None
+
+
 def give_back(ledger: Ledger, owner: str, now: float) -> int:
     """Requeue the jobs of an owner that was stopped on purpose; such an attempt does not count."""
     with ledger.write() as connection:
@@ -281,7 +290,12 @@ def create_deliveries(
                 created_at=now,
             )
         )
-    connection.execute(update(series_source).where(series_source.c.series_id == series_id).values(settled=1))
+    # A source that is not configured now is still owed its results once it is restored.
+    connection.execute(
+        update(series_source)
+        .where(series_source.c.series_id == series_id, series_source.c.source.in_(list(peers_of_source)))
+        .values(settled=1)
+    )
     return len(missing)
 
 
@@ -290,7 +304,11 @@ def settle_late_sources(ledger: Ledger, peers_of_source: Mapping[str, Sequence[s
     late = (
         select(series_source.c.series_id)
         .join_from(series_source, job, job.c.series_id == series_source.c.series_id)
-        .where(series_source.c.settled == 0, job.c.state == JobState.ANALYSED.value)
+        .where(
+            series_source.c.settled == 0,
+            series_source.c.source.in_(list(peers_of_source)),
+            job.c.state == JobState.ANALYSED.value,
+        )
         .distinct()
     )
     with ledger.read() as connection:

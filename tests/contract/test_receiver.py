@@ -39,6 +39,7 @@ from core.ct_header import CT_IMAGE_STORAGE
 from custody.ledger import Ledger
 from custody.ledger.tables import association, incident, instance, series
 from custody.spool import Spool
+from scp import doorway
 from scp.receiver import Receiver
 from scp.reception import Reception
 from tests.helpers.dicom_peers import (
@@ -160,6 +161,47 @@ def rejection(scanner: Scanner) -> tuple[int, int, int]:
     assert refused.is_rejected
     primitive = refused.acceptor.primitive
     return primitive.result, primitive.result_source, primitive.diagnostic
+
+
+# --- connections that never say who they are ---------------------------------------------------------------
+
+
+ECHO = ((Verification, (ImplicitVRLittleEndian,)),)
+
+
+def connected(port: int, address: str, count: int) -> list[socket.socket]:
+    """Open connections from an address of this machine and begin an association request on each."""
+    callers = []
+    for _ in range(count):
+        caller = socket.create_connection(("127.0.0.1", port), source_address=(address, 0))
+        caller.sendall(b"\x01\x00\x00")
+        callers.append(caller)
+    return callers
+
+
+def test_connections_of_strangers_keep_no_scanner_out(tmp_path: Path) -> None:
+    """Many silent connections from an unknown address are cut to a few, told of, and a scanner gets in."""
+    settings = settings_for(tmp_path)
+    with listening(settings) as node, capture_logs() as logged, ExitStack() as stack:
+        for caller in connected(node.receiver.port, "127.0.0.9", 60):
+            stack.callback(caller.close)
+        with node.scanner.association(ECHO) as association:
+            assert association.send_c_echo().Status == 0
+        over = [one for one in logged if one["event"] == "association_over_limit"]
+        assert [one["address"] for one in over] == ["127.0.0.9"]
+
+
+def test_a_connection_that_asks_for_nothing_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that sends bytes but never a whole association request does not stay; an association does."""
+    monkeypatch.setattr(doorway, "REQUEST_WITHIN_S", 0.5)
+    with listening(settings_for(tmp_path)) as node, node.scanner.association(ECHO) as association:
+        (caller,) = connected(node.receiver.port, "127.0.0.1", 1)
+        with caller:
+            caller.settimeout(10)
+            assert caller.recv(1) == b""
+        assert association.send_c_echo().Status == 0
 
 
 # --- who gets in ------------------------------------------------------------------------------------------

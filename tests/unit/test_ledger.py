@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
+from structlog.testing import capture_logs
 
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
+from core.errors import SpoolError
 from custody.ledger import Ledger, completion, deliveries, incidents, jobs, new_id, reception, services
+from custody.ledger.clock import pull_back
 from custody.ledger.completion import KnownAcquisition, Sealing
 from custody.ledger.deliveries import Attempted, DeliveryState, DueDelivery
 from custody.ledger.incidents import IncidentKind
@@ -170,11 +173,85 @@ def test_foreign_keys_are_enforced(ledger: Ledger) -> None:
 
 def test_a_ledger_in_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     """The folder has to exist; nothing is created somewhere else."""
-    with pytest.raises(OperationalError):
+    with pytest.raises(SpoolError, match="unable to open database file"):
         Ledger(tmp_path / "missing" / "ledger.sqlite").migrate()
 
 
 # --- reception --------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_ledger_is_named_and_left_alone(tmp_path: Path) -> None:
+    """A file that is no database is an error that says which file, and nothing is written into it."""
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(b"not a database " * 1000)
+    before = path.read_bytes()
+    ledger = Ledger(path)
+    with pytest.raises(SpoolError, match=r"ledger\.sqlite cannot be used \(file is not a database\)"):
+        ledger.migrate()
+    ledger.close()
+    assert path.read_bytes() == before
+
+
+def test_a_ledger_of_a_newer_version_is_refused(ledger: Ledger) -> None:
+    """An older program never works on a schema that it does not know."""
+    with ledger.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'from_the_future'")
+    with pytest.raises(SpoolError, match="newer version"):
+        ledger.migrate()
+
+
+def test_values_of_a_failed_statement_are_not_in_its_message(ledger: Ledger) -> None:
+    """Errors of the database end in the log, so they do not quote what was to be written."""
+    with pytest.raises(IntegrityError) as caught, ledger.write() as connection:
+        connection.execute(
+            series_source.insert().values(series_id="SECRET", source="a", calling_ae_title="b")
+        )
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_clock_set_back_holds_up_nothing(ledger: Ledger) -> None:
+    """Times in the future are pulled back to now: jobs and deliveries are due, the past is left alone."""
+    finished(ledger, "segmentation", name="1")
+    sealed(ledger, "2", NOON)
+    earlier = NOON - 3600
+    assert claim(ledger, now=earlier) is None
+    assert claim_for(ledger, now=earlier) == []
+    assert pull_back(ledger, earlier) > 0
+    assert claim(ledger, now=earlier) is not None
+    assert len(claim_for(ledger, now=earlier)) == 1
+    assert pull_back(ledger, earlier) == 0
+
+
+def test_a_lapsed_lease_is_noticed(ledger: Ledger) -> None:
+    """A worker that lives but does not renew is told from one that does, and from an idle one."""
+    sealed(ledger)
+    assert not jobs.lease_lapsed(ledger, "w1", NOON + 1000)
+    one = claimed(ledger, "w1")
+    assert jobs.lease_lapsed(ledger, "w1", NOON + 61)
+    assert not jobs.lease_lapsed(ledger, "w2", NOON + 61)
+    assert jobs.renew(ledger, one, lease_s=60.0, now=NOON + 60)
+    assert not jobs.lease_lapsed(ledger, "w1", NOON + 61)
+
+
+def test_the_last_attempt_of_a_deadly_series_is_logged(ledger: Ledger) -> None:
+    """A series that is given up because it killed every worker does not end in silence."""
+    sealed(ledger)
+    claimed(ledger, most=1)
+    jobs.release_owner(ledger, "w1", NOON)
+    with capture_logs() as logged:
+        assert claim(ledger, "w2", most=1) is None
+    (event,) = [one for one in logged if one["event"] == "analysis_failed"]
+    assert "broke off" in event["reason"]
+
+
+def test_results_of_a_source_that_was_removed_are_owed_until_it_is_restored(ledger: Ledger) -> None:
+    """While the source is not configured nothing is created; once it is back its peers get everything."""
+    sealed(ledger)
+    assert jobs.finish(ledger, claimed(ledger), analysed("segmentation"), {"other": ("pacs",)}, NOON)
+    assert delivery_rows(ledger) == []
+    assert jobs.settle_late_sources(ledger, {"other": ("pacs",)}, NOON) == 0
+    assert jobs.settle_late_sources(ledger, PEERS, NOON) == 1
+    assert delivery_rows(ledger) == [("pacs", "segmentation", "due")]
 
 
 def test_a_series_has_one_id_whoever_asks_first(ledger: Ledger) -> None:

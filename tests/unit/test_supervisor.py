@@ -1,0 +1,33 @@
+"""A worker that lives but does nothing is ended, so that its series goes to the next one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
+from custody.ledger import jobs
+from lesionnode import supervisor
+from lesionnode.supervisor import Supervisor
+from tests.helpers.instances import fresh_ledger, settings_for
+
+
+@pytest.mark.parametrize(("lapsed", "killed"), [([True] * 8, True), ([True, False] * 4, False)])
+def test_only_a_lease_that_stays_lapsed_ends_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lapsed: list[bool], killed: bool
+) -> None:
+    """A lease that is renewed in between, as after a step of the clock, is no hang."""
+    clock = MagicMock(return_value=100.0)
+    monkeypatch.setattr(supervisor.time, "monotonic", clock)
+    answers = iter(lapsed)
+    monkeypatch.setattr(jobs, "lease_lapsed", lambda *_: next(answers))
+    with fresh_ledger(tmp_path) as ledger:
+        watched: Any = Supervisor(settings_for(tmp_path), ledger)
+        watched._process = MagicMock()
+        watched._process.is_alive.return_value = True
+        for _ in lapsed:
+            watched.look_after()
+            clock.return_value += 5.0
+        assert watched._process.kill.called is killed
