@@ -73,7 +73,7 @@ def run(config: ConfigOption = None) -> None:
 @app.command("check-config")
 def check_config(config: ConfigOption = None) -> None:
     """Check the configuration and report every fault at once; exit status 78 if there is one."""
-    from lesionnode.engine import require_models
+    from lesionnode.installed_models import require_models
 
     settings = _settings(config)
     _require_usable(settings)
@@ -182,7 +182,7 @@ def status(
 @model_app.command("list")
 def model_list(config: ConfigOption = None) -> None:
     """List the model packages that sources may name."""
-    from lesionnode.engine import describe_models
+    from lesionnode.installed_models import describe_models
 
     table = Table("Name", "Version", "Licence", "Remark")
     for row in describe_models(_settings(config, optional=True)):

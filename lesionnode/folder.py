@@ -18,7 +18,8 @@ from core.ct_facts import FACT_KEYWORDS, CtFacts
 from core.ct_header import reason_not_analysable
 from core.domain import ResultKind, SOPInstanceUID
 from core.errors import ResultEncodingError, SeriesRejected, UnsupportedImage
-from lesionnode.engine import Engine, model_folders
+from lesionnode.engine import Engine
+from lesionnode.installed_models import model_folders
 from lesionnode.pipeline import (
     Progress,
     analyse_series,

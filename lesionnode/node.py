@@ -20,7 +20,7 @@ from custody.ledger.incidents import IncidentKind
 from custody.spool import Spool
 from lesionnode import __version__
 from lesionnode.clock_watch import ClockWatch
-from lesionnode.engine import require_models
+from lesionnode.installed_models import require_models
 from lesionnode.loops import Loop
 from lesionnode.paths import ledger_path, lock_path
 from lesionnode.service_manager import notify, watchdog_interval_s

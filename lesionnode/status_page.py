@@ -71,10 +71,10 @@ def _series_table(rows: list[dict[str, Any]]) -> Table:
         generation = f" ({row['generation']})" if row["generation"] > 1 else ""
         table.add_row(
             _clock(row["sealed_at"]),
-            escape(row["calling_ae_title"]),
+            _shown(row["calling_ae_title"]),
             f"...{row['series_instance_uid'][-12:]}{generation}",
             _coloured(row["state"]),
-            escape(_outcome(row)),
+            _shown(_outcome(row)),
         )
     return table
 
@@ -105,7 +105,7 @@ def _delivery_table(rows: list[dict[str, Any]]) -> Table:
             detail = f"next at {_clock(row['next_due_at'])}: {row['reason']}"
         else:
             detail = ""
-        table.add_row(row["peer"], _coloured(row["state"]), str(row["objects"]), escape(detail))
+        table.add_row(row["peer"], _coloured(row["state"]), str(row["objects"]), _shown(detail))
     return table
 
 
@@ -119,9 +119,14 @@ def _incident_table(rows: list[dict[str, Any]]) -> Table:
             _clock(row["last_at"]),
             row["kind"].replace("_", " "),
             str(row["count"]),
-            escape(f"{row['subject']}: {row['reason']}"),
+            _shown(f"{row['subject']}: {row['reason']}"),
         )
     return table
+
+
+def _shown(text: str) -> str:
+    """Return text from outside so that neither markup nor control characters of a terminal work in it."""
+    return escape("".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text))
 
 
 def _coloured(state: str) -> str:

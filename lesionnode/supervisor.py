@@ -13,7 +13,7 @@ from core.errors import ProviderUnavailable
 from core.log import get_logger
 from custody.doorbell import ring
 from custody.ledger import Ledger, jobs, new_id
-from lesionnode.worker import worker_main
+from lesionnode.worker_process import worker_main
 from scp.completion import WORKER_BELL
 
 #: A worker that lives shorter than this is restarted with a growing pause.

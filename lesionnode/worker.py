@@ -9,24 +9,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
-from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
 
 from config import Settings
 from core.domain import ResultObject
-from core.errors import ModelError, NodeError, ResultEncodingError, SeriesRejected, SpoolError
-from core.log import configure_logging, get_logger
+from core.errors import NodeError, ResultEncodingError, SeriesRejected, SpoolError
+from core.log import get_logger
 from custody.doorbell import Doorbell
 from custody.ledger import Ledger, jobs, services
-from custody.ledger.jobs import ClaimedJob, JobEnd, JobState, StoredResult
+from custody.ledger.jobs import ClaimedJob, JobEnd, StoredResult
+from custody.ledger.states import JobState
 from custody.spool import Spool
-from lesionnode.engine import Engine, model_folders
+from lesionnode.engine import Engine
+from lesionnode.installed_models import model_folders
 from lesionnode.paths import ledger_path
 from lesionnode.pipeline import Analysed, analyse_series, refused_json, result_context, result_json
 from scp.completion import WORKER_BELL, peers_of_source
@@ -40,32 +40,6 @@ _RETRY_S = 10.0
 _DISK_RETRY_S = 10.0
 #: No step of an analysis takes so long, not even a model's first batch on a slow CPU.
 _HANGS_AFTER_S = 1800.0
-
-
-def worker_main(settings: Settings, owner: str, ready: Pipe) -> None:
-    """Run the worker; the entry point of the spawned process.
-
-    Parameters
-    ----------
-    settings
-        Of the node.
-    owner
-        Identity in claims; the parent releases them when this process dies.
-    ready
-        Gets one message: a mapping of model name to provider, or the text of what stands in the way.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    configure_logging(settings.node.log_level)
-    worker = Worker(settings, owner)
-    signal.signal(signal.SIGTERM, lambda _number, _frame: worker.stop())
-    try:
-        ready.send(worker.warm_up())
-    except ModelError as error:
-        ready.send(str(error))
-        return
-    finally:
-        ready.close()
-    worker.run()
 
 
 class Worker:

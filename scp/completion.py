@@ -18,9 +18,9 @@ from config import DEFAULT_MODEL, AnalyseRule, Settings, SourceSettings
 from core.ct_facts import CtFacts
 from core.log import get_logger
 from custody.doorbell import ring
-from custody.ledger import Ledger, completion, jobs, new_id, reception
+from custody.ledger import Ledger, completion, deliveries, new_id, reception
 from custody.ledger.completion import KnownAcquisition, OpenSeries, Sealing
-from custody.ledger.jobs import JobState
+from custody.ledger.states import JobState
 from scp.acquisitions import acquisition_of, match
 from scp.receiver import HEARTBEAT_S
 from scp.selection import Candidate, choose
@@ -66,7 +66,7 @@ class Completion:
         now = self._now()
         with self._ledger.read() as connection:
             waiting = completion.open_series(connection)
-        settled = jobs.settle_late_sources(self._ledger, peers_of_source(self._settings), now)
+        settled = deliveries.settle_late_sources(self._ledger, peers_of_source(self._settings), now)
         if settled:
             get_logger().info("deliveries_added_for_second_sender", deliveries=settled)
         if not any(now - one.last_received_at >= self._quiet_s(one) for one in waiting):

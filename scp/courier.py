@@ -20,7 +20,8 @@ from core.log import get_logger
 from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from custody.doorbell import ring
 from custody.ledger import Ledger, deliveries
-from custody.ledger.deliveries import Attempted, DeliveryState, DueDelivery
+from custody.ledger.deliveries import Attempted, DueDelivery
+from custody.ledger.states import DeliveryState
 from scp.status import Verdict, verdict_of
 
 #: A lane whose process died is taken over after so long.

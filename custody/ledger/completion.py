@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, update
 
 from custody.ledger.engine import new_id
-from custody.ledger.jobs import JobState
+from custody.ledger.states import JobState
 from custody.ledger.tables import acquisition, association, instance, job, series, series_source
 
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
-from custody.ledger.engine import Ledger
-from custody.ledger.tables import delivery, job, result_object
-
-
-class DeliveryState(StrEnum):
-    """Where an object stands on its way to a peer."""
-
-    DUE = "due"
-    SENDING = "sending"
-    DELIVERED = "delivered"
-    FAILED = "failed"
+from custody.ledger import incidents
+from custody.ledger.engine import Ledger, new_id
+from custody.ledger.incidents import IncidentKind
+from custody.ledger.states import DeliveryState, JobState
+from custody.ledger.tables import delivery, job, result_object, series_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,3 +172,75 @@ def peers_with_deliveries(ledger: Ledger) -> frozenset[str]:
             .distinct()
         )
         return frozenset(row.peer for row in rows)
+
+
+def create_deliveries(
+    connection: Connection, series_id: str, peers_of_source: Mapping[str, Sequence[str]], now: float
+) -> int:
+    """Enter the deliveries that the sources of a series are still owed; return how many are new.
+
+    Every result object of the series goes once to each peer in the union of its sources' destinations.
+    """
+    sources = connection.execute(select(series_source.c.source).where(series_source.c.series_id == series_id))
+    peers = list(dict.fromkeys(peer for row in sources for peer in peers_of_source.get(row.source, ())))
+    objects = connection.execute(
+        select(result_object.c.id, result_object.c.job_id)
+        .join_from(result_object, job)
+        .where(job.c.series_id == series_id)
+        .order_by(job.c.generation, result_object.c.position)
+    ).all()
+    existing = connection.execute(
+        select(delivery.c.result_object_id, delivery.c.peer).where(
+            delivery.c.result_object_id.in_([row.id for row in objects])
+        )
+    )
+    known = {(row.result_object_id, row.peer) for row in existing}
+    missing = [(row, peer) for row in objects for peer in peers if (row.id, peer) not in known]
+    if objects and not peers:
+        incidents.note(
+            connection,
+            IncidentKind.DESTINATION_UNKNOWN,
+            series_id,
+            "results of this series go nowhere, its source is not configured any more: restore [[sources]]",
+            now,
+        )
+    for row, peer in missing:
+        connection.execute(
+            delivery.insert().values(
+                id=new_id(),
+                result_object_id=row.id,
+                job_id=row.job_id,
+                peer=peer,
+                state=DeliveryState.DUE.value,
+                due_at=now,
+                attempt=0,
+                created_at=now,
+            )
+        )
+    # A source that is not configured now is still owed its results once it is restored.
+    connection.execute(
+        update(series_source)
+        .where(series_source.c.series_id == series_id, series_source.c.source.in_(list(peers_of_source)))
+        .values(settled=1)
+    )
+    return len(missing)
+
+
+def settle_late_sources(ledger: Ledger, peers_of_source: Mapping[str, Sequence[str]], now: float) -> int:
+    """Give results to callers who sent a series after it was analysed; return how many deliveries are new."""
+    late = (
+        select(series_source.c.series_id)
+        .join_from(series_source, job, job.c.series_id == series_source.c.series_id)
+        .where(
+            series_source.c.settled == 0,
+            series_source.c.source.in_(list(peers_of_source)),
+            job.c.state == JobState.ANALYSED.value,
+        )
+        .distinct()
+    )
+    with ledger.read() as connection:
+        waiting = [row.series_id for row in connection.execute(late)]
+    if not waiting:
+        return 0
+    with ledger.write() as connection:
+        return sum(create_deliveries(connection, one, peers_of_source, now) for one in waiting)

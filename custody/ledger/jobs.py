@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,10 @@ from core.domain import (
     StudyInstanceUID,
 )
 from core.log import get_logger
-from custody.ledger import incidents
+from custody.ledger.deliveries import create_deliveries
 from custody.ledger.engine import Ledger, new_id
-from custody.ledger.incidents import IncidentKind
-from custody.ledger.tables import delivery, instance, job, result_object, series, series_source
-
-
-class JobState(StrEnum):
-    """Where a sealed series stands."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    ANALYSED = "analysed"
-    REFUSED = "refused"
-    NOT_SELECTED = "not_selected"
-    FAILED = "failed"
+from custody.ledger.states import JobState
+from custody.ledger.tables import instance, job, result_object, series
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,78 +233,6 @@ def release_every_owner(ledger: Ledger, now: float) -> int:
         return connection.execute(
             update(job).where(job.c.state == JobState.RUNNING.value).values(lease_until=now - 1)
         ).rowcount
-
-
-def create_deliveries(
-    connection: Connection, series_id: str, peers_of_source: Mapping[str, Sequence[str]], now: float
-) -> int:
-    """Enter the deliveries that the sources of a series are still owed; return how many are new.
-
-    Every result object of the series goes once to each peer in the union of its sources' destinations.
-    """
-    sources = connection.execute(select(series_source.c.source).where(series_source.c.series_id == series_id))
-    peers = list(dict.fromkeys(peer for row in sources for peer in peers_of_source.get(row.source, ())))
-    objects = connection.execute(
-        select(result_object.c.id, result_object.c.job_id)
-        .join_from(result_object, job)
-        .where(job.c.series_id == series_id)
-        .order_by(job.c.generation, result_object.c.position)
-    ).all()
-    existing = connection.execute(
-        select(delivery.c.result_object_id, delivery.c.peer).where(
-            delivery.c.result_object_id.in_([row.id for row in objects])
-        )
-    )
-    known = {(row.result_object_id, row.peer) for row in existing}
-    missing = [(row, peer) for row in objects for peer in peers if (row.id, peer) not in known]
-    if objects and not peers:
-        incidents.note(
-            connection,
-            IncidentKind.DESTINATION_UNKNOWN,
-            series_id,
-            "results of this series go nowhere, its source is not configured any more: restore [[sources]]",
-            now,
-        )
-    for row, peer in missing:
-        connection.execute(
-            delivery.insert().values(
-                id=new_id(),
-                result_object_id=row.id,
-                job_id=row.job_id,
-                peer=peer,
-                state="due",
-                due_at=now,
-                attempt=0,
-                created_at=now,
-            )
-        )
-    # A source that is not configured now is still owed its results once it is restored.
-    connection.execute(
-        update(series_source)
-        .where(series_source.c.series_id == series_id, series_source.c.source.in_(list(peers_of_source)))
-        .values(settled=1)
-    )
-    return len(missing)
-
-
-def settle_late_sources(ledger: Ledger, peers_of_source: Mapping[str, Sequence[str]], now: float) -> int:
-    """Give results to callers who sent a series after it was analysed; return how many deliveries are new."""
-    late = (
-        select(series_source.c.series_id)
-        .join_from(series_source, job, job.c.series_id == series_source.c.series_id)
-        .where(
-            series_source.c.settled == 0,
-            series_source.c.source.in_(list(peers_of_source)),
-            job.c.state == JobState.ANALYSED.value,
-        )
-        .distinct()
-    )
-    with ledger.read() as connection:
-        waiting = [row.series_id for row in connection.execute(late)]
-    if not waiting:
-        return 0
-    with ledger.write() as connection:
-        return sum(create_deliveries(connection, one, peers_of_source, now) for one in waiting)
 
 
 def _fence(claimed: ClaimedJob) -> Any:

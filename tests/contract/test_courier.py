@@ -29,8 +29,9 @@ from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.uid import derived_uid
 from custody.ledger import Ledger, completion, jobs, new_id, reception
 from custody.ledger.completion import KnownAcquisition, Sealing
-from custody.ledger.jobs import JobEnd, JobState, StoredResult
+from custody.ledger.jobs import JobEnd, StoredResult
 from custody.ledger.reception import NewInstance
+from custody.ledger.states import JobState
 from custody.ledger.tables import delivery, result_object
 from custody.spool import Spool
 from lesionnode.loops import Loop

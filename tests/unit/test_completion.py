@@ -15,8 +15,9 @@ from sqlalchemy import select
 from config import Settings, SourceSettings
 from core.uid import derived_uid
 from custody.ledger import Ledger, jobs, reception
-from custody.ledger.jobs import JobEnd, JobState
+from custody.ledger.jobs import JobEnd
 from custody.ledger.reception import Caller
+from custody.ledger.states import JobState
 from custody.ledger.tables import acquisition, delivery, job, series
 from custody.spool import Spool
 from scp.completion import Completion

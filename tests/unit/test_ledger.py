@@ -17,11 +17,12 @@ from core.errors import SpoolError
 from custody.ledger import Ledger, completion, deliveries, incidents, jobs, new_id, reception, services
 from custody.ledger.clock import pull_back
 from custody.ledger.completion import KnownAcquisition, Sealing
-from custody.ledger.deliveries import Attempted, DeliveryState, DueDelivery
+from custody.ledger.deliveries import Attempted, DueDelivery
 from custody.ledger.incidents import IncidentKind
-from custody.ledger.jobs import ClaimedJob, JobEnd, JobState, StoredResult
+from custody.ledger.jobs import ClaimedJob, JobEnd, StoredResult
 from custody.ledger.reception import NewInstance
 from custody.ledger.report import status
+from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import delivery, incident, job, result_object, series_source
 from tests.helpers.instances import NOON, SEGMENTATION_STORAGE, fresh_ledger, open_caller
 
@@ -249,8 +250,8 @@ def test_results_of_a_source_that_was_removed_are_owed_until_it_is_restored(ledg
     sealed(ledger)
     assert jobs.finish(ledger, claimed(ledger), analysed("segmentation"), {"other": ("pacs",)}, NOON)
     assert delivery_rows(ledger) == []
-    assert jobs.settle_late_sources(ledger, {"other": ("pacs",)}, NOON) == 0
-    assert jobs.settle_late_sources(ledger, PEERS, NOON) == 1
+    assert deliveries.settle_late_sources(ledger, {"other": ("pacs",)}, NOON) == 0
+    assert deliveries.settle_late_sources(ledger, PEERS, NOON) == 1
     assert delivery_rows(ledger) == [("pacs", "segmentation", "due")]
 
 
@@ -449,9 +450,9 @@ def test_a_second_sender_gets_the_results_later(ledger: Ledger) -> None:
         (series_id,) = connection.execute(select(series_source.c.series_id)).scalars()
     caller = open_caller(ledger, NOON, source="other", calling="PACS")
     reception.record_source(ledger, series_id, caller, NOON)
-    assert jobs.settle_late_sources(ledger, PEERS, NOON) == 1
+    assert deliveries.settle_late_sources(ledger, PEERS, NOON) == 1
     assert delivery_rows(ledger) == [("pacs", "segmentation", "due"), ("research", "segmentation", "due")]
-    assert jobs.settle_late_sources(ledger, PEERS, NOON) == 0
+    assert deliveries.settle_late_sources(ledger, PEERS, NOON) == 0
 
 
 def test_an_identical_resend_creates_no_new_delivery(ledger: Ledger) -> None:
@@ -461,7 +462,7 @@ def test_an_identical_resend_creates_no_new_delivery(ledger: Ledger) -> None:
         (series_id,) = connection.execute(select(series_source.c.series_id)).scalars()
     for calling in ("CT1", "CT1B"):
         reception.record_source(ledger, series_id, open_caller(ledger, NOON, calling=calling), NOON)
-        assert jobs.settle_late_sources(ledger, PEERS, NOON) == 0
+        assert deliveries.settle_late_sources(ledger, PEERS, NOON) == 0
     assert len(delivery_rows(ledger)) == 1
 
 

@@ -1,0 +1,39 @@
+"""The entry point of the spawned process that owns the GPU."""
+
+from __future__ import annotations
+
+import signal
+from multiprocessing.connection import Connection as Pipe
+
+from config import Settings
+from core.errors import ModelError
+from core.log import configure_logging
+
+
+def worker_main(settings: Settings, owner: str, ready: Pipe) -> None:
+    """Run the worker; the entry point of the spawned process.
+
+    Parameters
+    ----------
+    settings
+        Of the node.
+    owner
+        Identity in claims; the parent releases them when this process dies.
+    ready
+        Gets one message: a mapping of model name to provider, or the text of what stands in the way.
+    """
+    # Only this process loads the libraries for images and models; the receiver's process stays small.
+    from lesionnode.worker import Worker
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    configure_logging(settings.node.log_level)
+    worker = Worker(settings, owner)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: worker.stop())
+    try:
+        ready.send(worker.warm_up())
+    except ModelError as error:
+        ready.send(str(error))
+        return
+    finally:
+        ready.close()
+    worker.run()
