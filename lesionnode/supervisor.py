@@ -12,7 +12,8 @@ from config import Settings
 from core.errors import ProviderUnavailable
 from core.log import get_logger
 from custody.doorbell import ring
-from custody.ledger import Ledger, jobs, new_id
+from custody.ledger import Ledger, incidents, jobs, new_id
+from custody.ledger.incidents import IncidentKind
 from lesionnode.worker_process import worker_main
 from scp.completion import WORKER_BELL
 
@@ -101,7 +102,7 @@ class Supervisor:
         if self._ready is not None and self._ready.poll():
             answer = self._answer()
             if isinstance(answer, str):
-                get_logger().error("worker_cannot_start", reason=answer)
+                self._tell(answer)
             else:
                 get_logger().info("worker_ready", models=dict(answer))
         now = time.monotonic()
@@ -122,6 +123,13 @@ class Supervisor:
         if now >= self._restart_at:
             self._restart_at = None
             self._spawn()
+
+    def _tell(self, reason: str) -> None:
+        """Say in log and status that images are received and none is analysed."""
+        kind = IncidentKind.WORKER_CANNOT_START
+        get_logger().error(kind.value, reason=reason)
+        with self._ledger.write() as connection:
+            incidents.note(connection, kind, "worker", reason, time.time())
 
     def _end_hanging(self, now: float) -> None:
         """Kill a worker that lives but does not renew its lease: stopped, or stuck inside a driver."""

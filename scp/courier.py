@@ -19,8 +19,9 @@ from core.errors import PeerRefused, PeerUnreachable
 from core.log import get_logger
 from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from custody.doorbell import ring
-from custody.ledger import Ledger, deliveries
+from custody.ledger import Ledger, deliveries, incidents
 from custody.ledger.deliveries import Attempted, DueDelivery
+from custody.ledger.incidents import IncidentKind
 from custody.ledger.states import DeliveryState
 from scp.status import Verdict, verdict_of
 
@@ -85,9 +86,19 @@ class Courier:
             log = get_logger(peer=self._peer.name, object=outcome.due.sop_instance_uid)
             if outcome.state is DeliveryState.DELIVERED:
                 log.info("result_delivered", attempt=outcome.due.attempt)
+            elif outcome.state is DeliveryState.FAILED:
+                self._give_up(outcome)
             else:
                 log.warning("result_not_delivered", attempt=outcome.due.attempt, reason=outcome.reason)
         return len(due)
+
+    def _give_up(self, outcome: Attempted) -> None:
+        """Tell loudly that a result will not arrive: nobody waits for ever without knowing."""
+        kind, reason = IncidentKind.DELIVERY_GIVEN_UP, outcome.reason or ""
+        uid = outcome.due.sop_instance_uid
+        get_logger().error(kind.value, peer=self._peer.name, object=uid, reason=reason)
+        with self._ledger.write() as connection:
+            incidents.note(connection, kind, f"{self._peer.name}: {uid}", reason, self._now())
 
     def _send(self, due: Sequence[DueDelivery]) -> list[Attempted]:
         outcomes: list[Attempted] = []

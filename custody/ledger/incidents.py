@@ -24,6 +24,8 @@ class IncidentKind(StrEnum):
     FILES_UNRECORDED = "files_unrecorded"
     FILES_MISSING = "files_missing"
     DESTINATION_UNKNOWN = "destination_unknown"
+    DELIVERY_GIVEN_UP = "delivery_given_up"
+    WORKER_CANNOT_START = "worker_cannot_start"
 
 
 def note(connection: Connection, kind: IncidentKind, subject: str, reason: str, now: float) -> None:

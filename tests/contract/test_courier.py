@@ -31,6 +31,7 @@ from custody.ledger import Ledger, completion, jobs, new_id, reception
 from custody.ledger.completion import KnownAcquisition, Sealing
 from custody.ledger.jobs import JobEnd, StoredResult
 from custody.ledger.reception import NewInstance
+from custody.ledger.report import status
 from custody.ledger.states import JobState
 from custody.ledger.tables import delivery, result_object
 from custody.spool import Spool
@@ -283,6 +284,9 @@ def test_the_wait_doubles_up_to_an_hour_and_ends_after_days(office: Office) -> N
         assert courier.step() == 0
     assert office.states() == ["failed", "failed"]
     assert office.deliveries()["segmentation"]["reason"] == "pacs answered 0xA700"
+    given_up = [one for one in status(office.ledger)["incidents"] if one["kind"] == "delivery_given_up"]
+    assert len(given_up) == 2
+    assert {one["reason"] for one in given_up} == {"pacs answered 0xA700"}
 
 
 def test_only_what_failed_is_sent_again(office: Office) -> None:

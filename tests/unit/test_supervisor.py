@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 
+from core.errors import ProviderUnavailable
 from custody.ledger import jobs
+from custody.ledger.report import status
 from lesionnode import supervisor
 from lesionnode.supervisor import Supervisor
-from tests.helpers.instances import fresh_ledger, settings_for
+from tests.helpers.instances import fresh_ledger, settings_for, source
 
 
 @pytest.mark.parametrize(("lapsed", "killed"), [([True] * 8, True), ([True, False] * 4, False)])
@@ -31,3 +34,21 @@ def test_only_a_lease_that_stays_lapsed_ends_the_worker(
             watched.look_after()
             clock.return_value += 5.0
         assert watched._process.kill.called is killed
+
+
+def test_a_worker_that_cannot_start_is_told_in_status(tmp_path: Path) -> None:
+    """A model that broke while the node ran: images are received, none is analysed, so it has to be seen."""
+    settings = settings_for(tmp_path, sources=(source("ct", "CT1", model="absent"),))
+    with fresh_ledger(tmp_path) as ledger:
+        supervised = Supervisor(settings, ledger)
+        with pytest.raises(ProviderUnavailable, match='no model package "absent"'):
+            supervised.start()
+        deadline = time.monotonic() + 60
+        told: list[str] = []
+        while not told and time.monotonic() < deadline:
+            supervised.look_after()
+            incidents = status(ledger)["incidents"]
+            told = [one["reason"] for one in incidents if one["kind"] == "worker_cannot_start"]
+            time.sleep(0.1)
+        supervised.stop(5.0)
+    assert 'no model package "absent"' in told[0]
