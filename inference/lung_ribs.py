@@ -1,4 +1,4 @@
-"""Consolidation that lies between aerated lung and the ribs behind it."""
+"""Consolidation at the back of the lung: in front of the ribs, and between lung above and below."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ _FAT_SHARE = 0.15
 #: Spine and aorta lie within this share of the thorax's half-width from its middle.
 _SPINE_SHARE = 0.3
 _ANGLES = 180
+#: Consolidation is bridged where lung stands so close above it and so close below it.
+_BRIDGE_MM = 70.0
+#: What is bridged and thinner than this is a rib or a muscle that bulges into the lung.
+_BULGE_MM = 8.0
+#: Bridged only behind this share of the way from the middle of the thorax to the lung's back: the heart, too,
+#: has lung above and below it.
+_BEHIND_HEART_SHARE = 0.5
 #: So many neighbouring rays (two degrees each) that pass between two ribs are held back at the nearer one.
 _GAP_RAYS = 21
 
@@ -103,6 +110,49 @@ def dense_behind(
     allowed[math.ceil(centre_yx[0]) :, beside > _SPINE_SHARE * half_width] = True
     for z in np.flatnonzero(lung_zyx.any(axis=(1, 2))):
         found[z] = _layer(grid, lung_zyx[z], ribs.shadow_zyx[z], middle_xy) & allowed & (lung_zyx[z] == 0)
+    return _consolidated(found, ribs.smooth_hu_zyx, grid.voxel_ml)
+
+
+def dense_between(
+    grid: CoarseGrid, lung_zyx: NDArray[np.uint8], ribs: Ribs, centre_yx: tuple[float, float]
+) -> NDArray[np.bool_]:
+    """Find dense lung at the back that has lung both above and below it, also beside the spine.
+
+    What normally lies in the back of the chest (spine, aorta, oesophagus, chest wall) runs from top to
+    bottom, and liver and spleen have no lung below them; consolidation and masses end within the lung.
+
+    Parameters
+    ----------
+    grid
+        The coarse volume.
+    lung_zyx
+        (z, y, x) uint8, 1 for one lung.
+    ribs
+        Of the same volume.
+    centre_yx
+        Middle between the two lungs, coarse index.
+
+    Returns
+    -------
+    ndarray
+        (z, y, x) bool.
+    """
+    reach = max(1, round(_BRIDGE_MM / grid.spacing_zyx_mm[0]))
+    rows = np.flatnonzero(lung_zyx.any(axis=(0, 2)))
+    found = np.zeros(lung_zyx.shape, bool)
+    if not rows.size:
+        return found
+    at_back = np.s_[:, math.ceil(centre_yx[0] + _BEHIND_HEART_SHARE * (rows[-1] - centre_yx[0])) :]
+    lung = lung_zyx[at_back]
+    above, below = (
+        ndimage.maximum_filter1d(lung, reach, axis=0, mode="constant", origin=origin)
+        for origin in (-(reach // 2), (reach - 1) // 2)  # so that the filter looks to one side only
+    )
+    between = above & below & (1 - lung) & (ribs.smooth_hu_zyx[at_back] < _BONE_ABOVE_HU)
+    width = max(3, round(_BULGE_MM / math.sqrt(grid.pixel_mm2)))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    for plane, opened in zip(between, found[at_back], strict=True):
+        opened[:] = cv2.morphologyEx(plane, cv2.MORPH_OPEN, disc, borderType=cv2.BORDER_CONSTANT) > 0
     return _consolidated(found, ribs.smooth_hu_zyx, grid.voxel_ml)
 
 

@@ -24,7 +24,7 @@ from inference.lung_grid import (
     refine,
 )
 from inference.lung_pair import NO_LUNGS, lung_pair
-from inference.lung_ribs import Ribs, dense_behind
+from inference.lung_ribs import Ribs, dense_behind, dense_between
 
 #: Soft tissue in front of and behind the lung is at least this thick in all; clothes and tables are thinner.
 _COVER_MM = 8.0
@@ -47,8 +47,9 @@ def segment_lungs(volume: CtVolume) -> LungMask:
 
     Air inside the body is found on a grid of about 2 mm; trachea and main bronchi are taken out, the lungs
     parted, dense parts inside the outline filled; the border follows the density of the full grid.
-    Consolidation counts as lung where lung or a concavity of the costal side encloses it; a lung, or most
-    of a lobe, without any air cannot be told from effusion this way and stays out.
+    Consolidation counts as lung where lung or a concavity of the costal side encloses it, where it lies in
+    front of the ribs, or at the back between lung above and below; a lung, or most of a lobe, without any
+    air cannot be told from effusion this way and stays out.
 
     Parameters
     ----------
@@ -175,6 +176,7 @@ def _complete(
         middle = centre_y - box[1].start, centre_x - box[2].start
         own[box] |= complete_outline(grid.crop(box), own[box].view(np.uint8), forbidden[box], middle)
         own |= dense_behind(grid, own.view(np.uint8), ribs, (centre_y, centre_x)) & ~forbidden
+        own |= dense_between(grid, own.view(np.uint8), ribs, (centre_y, centre_x)) & ~forbidden
         whole[own & (whole == 0)] = label
     return whole
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.log import get_logger
-from custody.doorbell import Doorbell
+from custody.doorbell import Doorbell, ring
 
 #: After a failed step, so that a broken disk does not turn into a busy loop.
 _PAUSE_AFTER_FAILURE_S = 1.0
@@ -47,6 +47,7 @@ class Loop:
     def stop(self, patience_s: float) -> None:
         """Ask the loop to end and wait for it a while."""
         self._stopping.set()
+        ring(self._data_folder, self.name)
         self._thread.join(patience_s)
 
     @property

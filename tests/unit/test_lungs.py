@@ -17,6 +17,7 @@ from core.domain import CtVolume, LungMask
 from core.errors import NotAChest
 from core.geometry import Geometry
 from inference.lungs import coverage_remarks, segment_lungs
+from lesionnode.phantom.spec import Phantom
 
 DATA = Path(os.environ.get("LESION_NODE_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 SERIES = DATA / "ct-series"
@@ -150,6 +151,15 @@ def test_recovers_consolidation(centre_zyx: tuple[float, float, float]) -> None:
     case.hu[lesion] = np.random.default_rng(3).normal(40, 15, np.count_nonzero(lesion))
     labels = segment_lungs(canonical_volume(case.hu)).labels_zyx
     assert np.mean(labels[lesion] == case.lungs[lesion]) >= 0.8
+
+
+def test_recovers_consolidation_beside_the_spine(small_phantom: Phantom) -> None:
+    """Three quarters of each lung's consolidation count, though in the left one it lies against the spine."""
+    labels = segment_lungs(CtVolume(small_phantom.hu_zyx, small_phantom.geometry, (), ())).labels_zyx
+    truth = small_phantom.truth
+    for lung in (1, 2):
+        dense = (truth.lesions_zyx == 2) & (truth.lungs_zyx == lung)
+        assert np.mean(labels[dense] == lung) >= 0.75
 
 
 def _dependent(case: Chest) -> NDArray[np.bool_]:
