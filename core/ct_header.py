@@ -14,6 +14,9 @@ ANALYSED_SOP_CLASSES = frozenset(
     {CT_IMAGE_STORAGE, ENHANCED_CT_IMAGE_STORAGE, LEGACY_CONVERTED_ENHANCED_CT_IMAGE_STORAGE}
 )
 
+#: Elements that `reason_not_analysable` reads; a reader may skip every other one.
+REASON_KEYWORDS = ("SOPClassUID", "Modality", "ImageType", "RescaleType", "PresentationIntentType")
+
 # Image Type values 3 and following (PS3.3 C.8.2.1.1.1, C.8.15.2.1.1, C.8.16.1; vendors add their own) that
 # name something other than one original stack in HU. Value → what it is.
 _OTHER_IMAGE_TYPES = {

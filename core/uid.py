@@ -5,20 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 
-#: PS3.5 9.1: digits and dots, no leading zeros in a component, at most 64 characters.
-_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
-
 #: Identifies this product in File Meta Information (0002,0012); derived once from its name by `derived_uid`.
 IMPLEMENTATION_CLASS_UID = "2.25.117932013195427316960787235299149717822"
 IMPLEMENTATION_VERSION_NAME = "LESION_NODE_0_1"
-
-
-def is_valid_uid(text: str) -> bool:
-    """Tell whether text is a UID by the grammar of PS3.5 9.1.
-
-    Components with a leading zero are wrong but found in the field, so `is_tolerable_uid` admits them.
-    """
-    return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
 def is_tolerable_uid(text: str) -> bool:

@@ -15,7 +15,7 @@ from pydicom.errors import InvalidDicomError
 
 from config import Settings
 from core.ct_facts import FACT_KEYWORDS, CtFacts
-from core.ct_header import reason_not_analysable
+from core.ct_header import REASON_KEYWORDS, reason_not_analysable
 from core.domain import ResultKind, SOPInstanceUID
 from core.errors import ResultEncodingError, SeriesRejected, UnsupportedImage
 from lesionnode.engine import Engine
@@ -23,11 +23,11 @@ from lesionnode.installed_models import model_folders
 from lesionnode.pipeline import (
     Progress,
     analyse_series,
+    encoded,
     refused_json,
     result_context,
     result_json,
 )
-from lesionnode.worker import write_file
 from scp.selection import Candidate, choose
 from sr_writer.results import write_results
 
@@ -36,6 +36,8 @@ _FILE_NAMES = {
     ResultKind.MEASUREMENT_REPORT: "report.dcm",
 }
 RESULT_FILE = "result.json"
+
+_READ_KEYWORDS = ["SeriesInstanceUID", *REASON_KEYWORDS, *FACT_KEYWORDS]
 
 
 @dataclass(slots=True)
@@ -74,7 +76,7 @@ def look_into(folder: Path) -> FolderContent:
             content.leave_out("empty")
             continue
         try:
-            header = dcmread(path, stop_before_pixels=True, specific_tags=[*_KEYWORDS, *FACT_KEYWORDS])
+            header = dcmread(path, stop_before_pixels=True, specific_tags=_READ_KEYWORDS)
             reason = reason_not_analysable(header)
             series_uid = str(header.get("SeriesInstanceUID", ""))
             facts = CtFacts.from_header(header) if reason is None else None
@@ -90,9 +92,6 @@ def look_into(folder: Path) -> FolderContent:
         content.series.setdefault(series_uid, []).append(path)
         content.facts.setdefault(series_uid, []).append(facts)
     return content
-
-
-_KEYWORDS = ["SOPClassUID", "SeriesInstanceUID", "Modality", "RescaleType", "PresentationIntentType"]
 
 
 def analyse_folder(
@@ -161,7 +160,7 @@ def _analyse(
         content_time_s=time.time(),
     )
     for one in write_results(analysed.analysis, context).objects:
-        write_file(one, output / _FILE_NAMES[one.kind])
+        (output / _FILE_NAMES[one.kind]).write_bytes(encoded(one))
     analysed.timings_s["write"] = round(time.perf_counter() - start, 3)
     return result_json(analysed)
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from config import ModelSettings, Settings
-from core.domain import Analysis, Finding, LesionMeasurements, Region, Side, SOPInstanceUID
+from core.domain import Analysis, Finding, LesionMeasurements, Region, ResultObject, Side, SOPInstanceUID
 from core.own_results import PRODUCT_MODEL_NAME
 from inference.intended_use import intended_use_remarks
 from inference.lesions import MeasurementRules, measure
@@ -180,6 +181,13 @@ def refused_json(reason: str, model: str) -> dict[str, Any]:
         "severity_score": None,
         "timings_s": {},
     }
+
+
+def encoded(result: ResultObject) -> bytes:
+    """Return a result object as the bytes of its Part 10 file."""
+    stream = BytesIO()
+    result.dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
 
 
 def result_context(

@@ -12,8 +12,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 from config import Settings
@@ -28,7 +26,7 @@ from custody.spool import Spool
 from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
 from lesionnode.paths import ledger_path
-from lesionnode.pipeline import Analysed, analyse_series, refused_json, result_context, result_json
+from lesionnode.pipeline import Analysed, analyse_series, encoded, refused_json, result_context, result_json
 from scp.completion import WORKER_BELL, peers_of_source
 from scp.courier import ring_lanes
 from sr_writer.results import write_results
@@ -204,15 +202,3 @@ class Worker:
         finally:
             done.set()
             thread.join()
-
-
-def encoded(result: ResultObject) -> bytes:
-    """Return a result object as the bytes of its Part 10 file."""
-    stream = BytesIO()
-    result.dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
-
-
-def write_file(result: ResultObject, path: Path) -> None:
-    """Write a result object to a file outside the spool."""
-    path.write_bytes(encoded(result))

@@ -18,7 +18,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from core.ct_facts import FACT_KEYWORDS, CtFacts
-from core.ct_header import ANALYSED_SOP_CLASSES, reason_not_analysable
+from core.ct_header import ANALYSED_SOP_CLASSES, REASON_KEYWORDS, reason_not_analysable
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.errors import SopClassMismatch, SpoolFull, UnparsableDataSet
 from core.log import get_logger
@@ -43,8 +43,7 @@ _IDENTITY_KEYWORDS = [
 _READ_KEYWORDS = [
     *_IDENTITY_KEYWORDS,
     "Modality",
-    "RescaleType",
-    "PresentationIntentType",
+    *REASON_KEYWORDS,
     *FACT_KEYWORDS,
     "ContributingEquipmentSequence",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterable
@@ -92,6 +93,13 @@ class SmallPacs:
             self._arrivals.append(Arrival(sop_class, path, time.monotonic()))
             self._arrived.notify_all()
         return 0x0000
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def send(paths: Iterable[Path], port: int, *, calling: str, called: str) -> int:

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from config import PeerSettings, Settings
 from core.domain import Finding, Region, Side
-from lesionnode.demo.pacs import Arrival, SmallPacs, send
+from lesionnode.demo.pacs import Arrival, SmallPacs, free_port, send
 from lesionnode.demo.picture import Overlay, draw, slices_worth_showing
 from lesionnode.phantom.dicom import write_phantom
 from lesionnode.phantom.generate import generate_phantom
@@ -83,7 +83,7 @@ def run_demo(output: Path, slices: int) -> bool:
 @contextmanager
 def _node(work: Path, pacs: SmallPacs, output: Path, console: Console) -> Iterator[int]:
     """Run a real node as a process of its own; yield its port."""
-    port = _free_port()
+    port = free_port()
     config = work / "lesion-node.toml"
     config.write_text(
         _CONFIG.format(
@@ -231,11 +231,3 @@ def _draw(
         "lesion-node, synthetic patient, research use only",
     )
     draw(overlay, slices_worth_showing(regions_zyx, 6), path)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

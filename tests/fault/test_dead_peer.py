@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from lesionnode.demo.pacs import SmallPacs, send
-from tests.helpers.ports import free_port
+from lesionnode.demo.pacs import SmallPacs, free_port, send
 from tests.helpers.running_node import AE_TITLE, RunningNode
 
 pytestmark = pytest.mark.fault

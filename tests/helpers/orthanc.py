@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.ports import free_port
+from lesionnode.demo.pacs import free_port
 from tests.helpers.programs import require_program
 
 AE_TITLE = "ORTHANC"
