@@ -1,0 +1,90 @@
+"""Figures of the cases that a fold keeps apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.training.pneumonia_ct.network import SliceNet
+from models.training.pneumonia_ct.slices import GREY_MEAN, GREY_SD, LESION, LUNG, SliceSet
+
+#: Fixed beforehand, never tuned on cases kept apart.
+THRESHOLD = 0.5
+_BATCH = 8
+
+
+@torch.no_grad()
+def probabilities(network: SliceNet, pictures: NDArray[np.uint8], *, flips: bool) -> NDArray[np.float32]:
+    """Run the network.
+
+    Parameters
+    ----------
+    network
+        In use, not in training.
+    pictures
+        (n, y, x) uint8.
+    flips
+        Whether the mirror picture is asked too and both answers averaged.
+
+    Returns
+    -------
+    ndarray
+        (n, channel, y, x) float32.
+    """
+    device = next(network.parameters()).device
+    found = []
+    for start in range(0, len(pictures), _BATCH):
+        values = (pictures[start : start + _BATCH].astype(np.float32) / 255.0 - GREY_MEAN) / GREY_SD
+        batch = torch.from_numpy(values[:, np.newaxis]).to(device)
+        share = torch.sigmoid(network(batch))
+        if flips:
+            share = (share + torch.sigmoid(network(batch.flip(-1))).flip(-1)) / 2.0
+        found.append(share.cpu().numpy())
+    return np.concatenate(found)
+
+
+def case_figures(case: SliceSet, found_ncyx: NDArray[np.float32]) -> dict[str, Any]:
+    """Compare all voxels of a case with its truth.
+
+    Parameters
+    ----------
+    case
+        Truth.
+    found_ncyx
+        (n, channel, y, x) float32 probabilities.
+
+    Returns
+    -------
+    dict
+        Dice of lung and lesion, sensitivity and precision of lesion, absolute error of the percentage of
+        lung that is lesion.
+    """
+    lung, lesion = ((case.labels & bit) > 0 for bit in (LUNG, LESION))
+    found_lung, found_lesion = (found_ncyx[:, channel] >= THRESHOLD for channel in (0, 1))
+    hit = np.count_nonzero(found_lesion & lesion)
+    percent = 100.0 * np.count_nonzero(lesion) / max(np.count_nonzero(lung), 1)
+    found_percent = 100.0 * np.count_nonzero(found_lesion) / max(np.count_nonzero(found_lung), 1)
+    return {
+        "case": case.case,
+        "slices": len(case.pictures),
+        "lesion_dice": dice(found_lesion, lesion),
+        "lung_dice": dice(found_lung, lung),
+        "sensitivity": hit / max(np.count_nonzero(lesion), 1),
+        "precision": hit / max(np.count_nonzero(found_lesion), 1),
+        "percent_error": abs(found_percent - percent),
+    }
+
+
+def fold_figures(network: SliceNet, cases: Sequence[SliceSet], *, flips: bool) -> list[dict[str, Any]]:
+    """Return the figures of every case kept apart."""
+    return [case_figures(case, probabilities(network, case.pictures, flips=flips)) for case in cases]
+
+
+def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Return the Dice coefficient; 1 where both are empty."""
+    total = np.count_nonzero(found) + np.count_nonzero(truth)
+    return 2.0 * np.count_nonzero(found & truth) / total if total else 1.0

@@ -1,0 +1,207 @@
+"""Training slices from Hounsfield units: real CT without pneumonia, the same with painted lesions, phantoms.
+
+They go through the node's own preparation, so that the network learns what the node will show it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from core.domain import FINDING_LABEL, Finding, LesionClass, Side
+from core.geometry import CanonicalOrder
+from inference.framing import Square, square_around
+from inference.lungs import segment_lungs
+from inference.preparation import Clip, prepare
+from inference.series_reader import read_series
+from lesionnode.phantom import PhantomLesion, PhantomSpec, generate_phantom
+from models.training.pneumonia_ct.implants import with_lesions
+from models.training.pneumonia_ct.slices import (
+    CONSOLIDATION,
+    EQUALISE,
+    FIELD_OF_VIEW,
+    LESION,
+    LUNG,
+    SIZE,
+    STRETCH,
+    UNSURE,
+    SliceSet,
+)
+
+#: Value of the tumour in the contours that come with one series.
+_TUMOUR = 3
+#: Slices beyond the lungs that are shown too.
+_MARGIN_MM = 15.0
+#: Variants of one volume: healthy, painted, painted.
+_PAINTED_COUNTS = (0, 4, 9)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HealthyVolume:
+    """A canonical CT volume without pneumonia.
+
+    Parameters
+    ----------
+    name
+        Of the series' folder.
+    hu_zyx
+        (z, y, x) float32, HU.
+    lungs_zyx
+        bool, by the node's geometric segmentation.
+    unsure_zyx
+        bool, dense places of the lung that may be tumour or are one.
+    spacing_zyx_mm
+        Of the voxels, mm.
+    """
+
+    name: str
+    hu_zyx: NDArray[np.float32]
+    lungs_zyx: NDArray[np.bool_]
+    unsure_zyx: NDArray[np.bool_]
+    spacing_zyx_mm: tuple[float, float, float]
+
+
+def healthy_volume(folder: Path) -> HealthyVolume:
+    """Read a series of `ct-series`.
+
+    Parameters
+    ----------
+    folder
+        Holds the Part 10 files; contours may lie beside it as `<name>-lungs.npz`.
+    """
+    volume = read_series(sorted(path for path in folder.iterdir() if path.is_file()))
+    order = CanonicalOrder.of(volume.geometry)
+    spacing = order.apply_geometry(volume.geometry).spacing_zyx_mm
+    hu = order.apply(volume.hu_zyx).astype(np.float32)
+    lungs = order.apply(segment_lungs(volume).labels_zyx) > 0
+    unsure = _dense_blobs(hu, lungs, spacing)
+    contours = folder.with_name(f"{folder.name}-lungs.npz")
+    if contours.is_file():
+        with np.load(contours) as expert:
+            # Their slices rise to the head; rows and columns are those of the images, as canonical ones here.
+            tumour = expert["labels_zyx"] == _TUMOUR
+        unsure |= np.asarray(ndimage.binary_dilation(tumour, iterations=4))
+    return HealthyVolume(folder.name, hu, lungs, unsure, spacing)
+
+
+def healthy_cases(volume: HealthyVolume, seed: int) -> list[SliceSet]:
+    """Return the slices of a volume, as it is and with painted lesions."""
+    cases = []
+    for variant, most in enumerate(_PAINTED_COUNTS):
+        rng = np.random.default_rng((seed, variant))
+        hu, labels = volume.hu_zyx, np.zeros(volume.hu_zyx.shape, np.uint8)
+        if most:
+            hu, labels = with_lesions(hu, volume.lungs_zyx, volume.spacing_zyx_mm, most, rng)
+        labels |= np.where(volume.lungs_zyx, LUNG, 0).astype(np.uint8)
+        labels |= np.where(volume.unsure_zyx, UNSURE, 0).astype(np.uint8)
+        cases.append(_slices(volume.name, hu, labels, volume.spacing_zyx_mm, rng))
+    return cases
+
+
+def phantom_case(seed: int) -> SliceSet:
+    """Return slices of a synthetic chest CT with random lesions.
+
+    Parameters
+    ----------
+    seed
+        1000 and above: the seeds below are kept for measuring.
+    """
+    if seed < 1000:
+        raise ValueError(f"phantom seed {seed}: seeds below 1000 are kept for measuring")
+    rng = np.random.default_rng(seed)
+    spec = PhantomSpec(
+        shape_zyx=(34, 256, 256),
+        spacing_zyx_mm=(8.0, 1.4, 1.4),
+        slice_thickness_mm=2.5,
+        lesions=tuple(_random_lesion(rng) for _ in range(int(rng.integers(0, 9)))),
+        noise_sd_hu=float(rng.uniform(8.0, 45.0)),
+        noise_grain_mm=float(rng.uniform(0.2, 0.8)),
+        seed=seed,
+        contrast=bool(rng.random() < 0.3),
+        size=float(rng.uniform(0.85, 1.1)),
+    )
+    phantom = generate_phantom(spec)
+    order = CanonicalOrder.of(phantom.geometry)
+    lungs, lesions = (order.apply(mask) for mask in (phantom.truth.lungs_zyx, phantom.truth.lesions_zyx))
+    labels = np.where(lungs > 0, LUNG, 0) | np.where(lesions > 0, LESION, 0)
+    labels |= np.where(lesions == FINDING_LABEL[Finding.CONSOLIDATION], CONSOLIDATION, 0)
+    hu = order.apply(phantom.hu_zyx).astype(np.float32)
+    return _slices(f"phantom_{seed}", hu, labels.astype(np.uint8), spec.spacing_zyx_mm, rng)
+
+
+def _slices(
+    name: str,
+    hu_zyx: NDArray[np.float32],
+    labels_zyx: NDArray[np.uint8],
+    spacing_zyx_mm: tuple[float, float, float],
+    rng: np.random.Generator,
+) -> SliceSet:
+    """Frame and prepare the slices with lung in them, each as another viewer might have exported it."""
+    inside = labels_zyx & np.uint8(LUNG)
+    square = square_around(inside, spacing_zyx_mm[1:], FIELD_OF_VIEW * float(np.exp(rng.normal(0.0, 0.05))))
+    if square is None:
+        raise ValueError(f"{name}: no lungs")
+    rows = np.flatnonzero(inside.any(axis=(1, 2)))
+    margin = round(_MARGIN_MM / spacing_zyx_mm[0])
+    span = range(max(0, int(rows[0]) - margin), min(len(hu_zyx), int(rows[-1]) + 1 + margin))
+    pictures, labels = [], []
+    for z in span:
+        low, high = (-1024.0, float(rng.uniform(500.0, 1800.0)))
+        if rng.random() < 0.3:
+            low, high = float(rng.uniform(-1400.0, -1000.0)), float(rng.uniform(100.0, 300.0))
+        shown = square.cut(hu_zyx[z], SIZE)
+        if rng.random() < 0.3:
+            shown = _sampled(square, hu_zyx[z])
+        window = Clip(step="clip", low_hu=low, high_hu=high)
+        pictures.append(prepare(shown, [window, STRETCH, EQUALISE]).astype(np.uint8))
+        labels.append(_label(square, labels_zyx[z]))
+    return SliceSet(name, np.stack(pictures), np.stack(labels), lungs_known=True, classes_known=True)
+
+
+def _sampled(square: Square, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Show a slice by cubic interpolation without averaging, as the published slices were made."""
+    whole = square.cut(plane, max(square.shape_yx))
+    return np.asarray(cv2.resize(whole, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def _label(square: Square, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Show each bit of a label as the picture is shown."""
+    label = np.zeros((SIZE, SIZE), np.uint8)
+    for bit in (LUNG, LESION, CONSOLIDATION, UNSURE):
+        if (plane & bit).any():
+            share = square.cut(((plane & bit) > 0).astype(np.float32), SIZE, beyond=0.0)
+            label |= np.where(share >= 0.5, bit, 0).astype(np.uint8)
+    return label
+
+
+def _dense_blobs(
+    hu_zyx: NDArray[np.float32], lungs_zyx: NDArray[np.bool_], spacing_zyx_mm: tuple[float, float, float]
+) -> NDArray[np.bool_]:
+    """Return what is dense and thicker than vessels inside the lungs."""
+    dense = (np.asarray(ndimage.gaussian_filter(hu_zyx, [0.0, 1.0, 1.0])) > -600.0) & lungs_zyx
+    radius = max(1, round(5.0 / spacing_zyx_mm[1]))
+    disc = np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1]) <= radius
+    opened = np.stack(
+        [cv2.morphologyEx(p.astype(np.uint8), cv2.MORPH_OPEN, disc.astype(np.uint8)) for p in dense]
+    )
+    wide = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    return np.stack([cv2.dilate(plane, wide) for plane in opened]) > 0
+
+
+def _random_lesion(rng: np.random.Generator) -> PhantomLesion:
+    radius = float(np.exp(rng.uniform(np.log(5.0), np.log(42.0))))
+    x, y, z = (radius * float(np.exp(rng.normal(0.0, 0.25))) for _ in range(3))
+    return PhantomLesion(
+        lesion_class=list(LesionClass)[int(rng.choice(3, p=[0.5, 0.2, 0.3]))],
+        side=list(Side)[int(rng.integers(2))],
+        up=float(rng.uniform(0.05, 0.95)),
+        back=float(rng.uniform(0.05, 1.0)),
+        out=float(rng.beta(2.0, 1.0)),
+        radii_mm=(x, y, z),
+        irregularity=float(rng.uniform(0.05, 0.3)),
+    )

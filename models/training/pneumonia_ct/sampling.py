@@ -1,0 +1,175 @@
+"""Every source of slices in one place, and random batches from them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.training.pneumonia_ct.augment import augmented
+from models.training.pneumonia_ct.folds import UNSEEN_SERIES, fold_of_cases
+from models.training.pneumonia_ct.hu_slices import healthy_cases, healthy_volume, phantom_case
+from models.training.pneumonia_ct.slices import (
+    CONSOLIDATION,
+    GREY_MEAN,
+    GREY_SD,
+    LESION,
+    LUNG,
+    UNSURE,
+    SliceSet,
+    class_cases,
+    pneumonia_cases,
+)
+
+PHANTOM_SEEDS = range(1000, 1010)
+#: Slices of each source in a batch of twelve: published slices, slices with classes, real CT without
+#: pneumonia (two thirds of it with painted lesions), phantoms.
+SHARES = {"pneumonia": 8, "classes": 1, "series": 2, "phantoms": 1}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sources:
+    """All slices, by source."""
+
+    pneumonia: list[SliceSet] = field(default_factory=list)
+    classes: list[SliceSet] = field(default_factory=list)
+    series: list[SliceSet] = field(default_factory=list)
+    phantoms: list[SliceSet] = field(default_factory=list)
+
+
+def read_sources(data: Path, cache: Path, tell: Callable[[str], None]) -> Sources:
+    """Prepare all slices, or take them from the cache.
+
+    Parameters
+    ----------
+    data
+        Holds `pneumonia-slices`, `class-slices`, `ct-series`.
+    cache
+        File to keep them in; delete it when the preparation has changed.
+    tell
+        Is told what is being done.
+    """
+    if cache.is_file():
+        with cache.open("rb") as stream:
+            cached: Sources = pickle.load(stream)
+        return cached
+    tell("reading the published slices")
+    sources = Sources(pneumonia_cases(data / "pneumonia-slices"), class_cases(data / "class-slices"))
+    for number, folder in enumerate(sorted(p for p in (data / "ct-series").iterdir() if p.is_dir())):
+        tell(f"preparing {folder.name}")
+        sources.series.extend(healthy_cases(healthy_volume(folder), seed=number))
+    for seed in PHANTOM_SEEDS:
+        tell(f"making phantom {seed}")
+        sources.phantoms.append(phantom_case(seed))
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with cache.open("wb") as stream:
+        pickle.dump(sources, stream)
+    return sources
+
+
+def split(sources: Sources, fold: int, *, classes: bool) -> tuple[Sources, list[SliceSet]]:
+    """Keep the patients of a fold apart.
+
+    Parameters
+    ----------
+    sources
+        Everything.
+    fold
+        1 to 5; 0 keeps nothing apart.
+    classes
+        Whether the slices with classes are trained on.
+
+    Returns
+    -------
+    tuple
+        What to train on, and the cases kept apart.
+    """
+    of_case = fold_of_cases({one.case: len(one.pictures) for one in sources.pneumonia})
+    unseen = UNSEEN_SERIES.get(fold)
+    return (
+        Sources(
+            [one for one in sources.pneumonia if of_case[one.case] != fold],
+            sources.classes if classes else [],
+            [one for one in sources.series if unseen is None or not one.case.startswith(unseen)],
+            sources.phantoms,
+        ),
+        [one for one in sources.pneumonia if of_case[one.case] == fold],
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """A batch.
+
+    Parameters
+    ----------
+    pictures
+        (n, 1, y, x) float32, standardised.
+    targets
+        (n, channel, y, x) float32, 0 or 1.
+    weights
+        The same shape: 0 where the truth is not known.
+    """
+
+    pictures: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+
+class Sampler:
+    """Draws batches without end.
+
+    Parameters
+    ----------
+    sources
+        What to draw from.
+    size, edge
+        Slices in a batch, pixels along either edge of each.
+    """
+
+    def __init__(self, sources: Sources, size: int, edge: int) -> None:
+        names = {name: share for name, share in SHARES.items() if getattr(sources, name)}
+        self._sources = sources
+        self._size = size
+        self._edge = edge
+        self._names = list(names)
+        self._shares = np.array(list(names.values()), dtype=float) / sum(names.values())
+        # Long cases count more than short ones, but not in proportion: neighbouring slices are alike.
+        weights = {name: [len(one.pictures) ** 0.5 for one in getattr(sources, name)] for name in names}
+        self._case_shares = {name: np.array(values) / sum(values) for name, values in weights.items()}
+
+    def batch(self, step: int, seed: int) -> Batch:
+        """Return the batch of a step; the same step and seed give the same batch."""
+        rng = np.random.default_rng((seed, step))
+        counts = np.floor(self._shares * self._size).astype(int)
+        rest = rng.choice(len(counts), size=self._size - counts.sum(), p=self._shares)
+        names = [name for name, count in zip(self._names, counts, strict=True) for _ in range(count)]
+        drawn = [self._draw(name, rng) for name in [*names, *(self._names[one] for one in rest)]]
+        pictures, targets, weights = (np.stack(part) for part in zip(*drawn, strict=True))
+        return Batch(pictures[:, np.newaxis], targets, weights)
+
+    def _draw(
+        self, name: str, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        cases: list[SliceSet] = getattr(self._sources, name)
+        case = cases[int(rng.choice(len(cases), p=self._case_shares[name]))]
+        index = int(rng.integers(len(case.pictures)))
+        values, label = augmented(case.pictures[index], case.labels[index], self._edge, rng)
+        targets = np.stack([(label & bit) > 0 for bit in (LUNG, LESION, CONSOLIDATION)])
+        sure = (label & UNSURE) == 0
+        weights = np.stack(
+            [
+                np.full(label.shape, case.lungs_known) & sure,
+                sure,
+                ((label & LESION) > 0) & case.classes_known & sure,
+            ]
+        )
+        return (
+            ((values - GREY_MEAN) / GREY_SD).astype(np.float32),
+            targets.astype(np.float32),
+            weights.astype(np.float32),
+        )

@@ -1,0 +1,123 @@
+"""Training slices in one form, whatever they come from, and the two published sets of slices."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.preparation import Equalise, Stretch, prepare
+
+#: Edge of every slice, pixels.
+SIZE = 256
+#: CLAHE as the published slices went through it.
+EQUALISE = Equalise(step="equalise", clip_limit=7.0, tiles=8)
+STRETCH = Stretch(step="stretch")
+#: Edge of the square that is shown, as a multiple of the larger extent of the lungs: about what the published
+#: slices show.
+FIELD_OF_VIEW = 1.35
+
+#: Mean and standard deviation of ImageNet in grey, of values from 0 to 1: what the encoder expects.
+GREY_MEAN, GREY_SD = 0.449, 0.226
+
+#: Bits of a label. UNSURE: nothing is known about lesion here, such as in a tumour.
+LUNG, LESION, CONSOLIDATION, UNSURE = 1, 2, 4, 8
+_CLASS_VALUES = {0: 0, 1: LESION, 38: LESION, 2: LESION | CONSOLIDATION, 75: LESION | CONSOLIDATION}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SliceSet:
+    """Slices of one case.
+
+    Parameters
+    ----------
+    case
+        Name of the patient, scan or picture.
+    pictures
+        (n, 256, 256) uint8, stretched and equalised; spine at the bottom, in some
+        published cases at the top.
+    labels
+        (n, 256, 256) uint8, sums of the bits `LUNG`, `LESION`, `CONSOLIDATION`, `UNSURE`.
+    lungs_known, classes_known
+        Whether absent bits of `LUNG` and `CONSOLIDATION` mean that there is none.
+    """
+
+    case: str
+    pictures: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    lungs_known: bool
+    classes_known: bool
+
+
+def pneumonia_cases(folder: Path) -> list[SliceSet]:
+    """Read the slices with lungs and lesions of the COVID-19 CT set (Ma et al., Medical Physics 2021).
+
+    Parameters
+    ----------
+    folder
+        Holds `cases.csv` (file, case), `ct/`, `lungs/`, `lesions/`.
+    """
+    with (folder / "cases.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    cases = []
+    for case in sorted({row["case"] for row in rows}):
+        files = [row["file"] for row in rows if row["case"] == case]
+        pictures = np.stack([_picture(folder / "ct" / file) for file in files])
+        lungs = np.stack([_picture(folder / "lungs" / file) > 127 for file in files])
+        lesions = np.stack([_picture(folder / "lesions" / file) > 127 for file in files])
+        labels = np.where(lungs | lesions, LUNG, 0) | np.where(lesions, LESION, 0)
+        cases.append(SliceSet(case, pictures, labels.astype(np.uint8), lungs_known=True, classes_known=False))
+    return cases
+
+
+def class_cases(folder: Path) -> list[SliceSet]:
+    """Read the slices with ground glass and consolidation (Fan et al., IEEE TMI 2020).
+
+    Each is a case of its own: which of them belong to one patient is not known.
+
+    Parameters
+    ----------
+    folder
+        Holds `ct/*.jpg` and `labels/*.png`, cropped to the lungs, rows and columns exchanged.
+    """
+    cases = []
+    for path in sorted((folder / "ct").iterdir(), key=lambda path: int(path.stem)):
+        picture = _picture(path).T
+        values = _picture(folder / "labels" / f"{path.stem}.png").T
+        unknown = set(np.unique(values).tolist()) - set(_CLASS_VALUES)
+        if unknown:
+            raise ValueError(f"{path.stem}.png: unknown label values {sorted(unknown)}")
+        table = np.zeros(256, np.uint8)
+        for value, bits in _CLASS_VALUES.items():
+            table[value] = bits
+        shown = place(picture, cv2.INTER_AREA)
+        equalised = prepare(shown.astype(np.float32), [STRETCH, EQUALISE]).astype(np.uint8)
+        labels = place(table[values], cv2.INTER_NEAREST)
+        cases.append(
+            SliceSet(
+                f"class_{path.stem}", equalised[None], labels[None], lungs_known=False, classes_known=True
+            )
+        )
+    return cases
+
+
+def place(picture: NDArray[np.uint8], method: int) -> NDArray[np.uint8]:
+    """Put a picture that was cropped to the lungs into the middle of a slice, at the usual size of lungs."""
+    scale = SIZE / FIELD_OF_VIEW / max(picture.shape)
+    rows, columns = (max(1, round(count * scale)) for count in picture.shape)
+    small = cv2.resize(picture, (columns, rows), interpolation=method)
+    top, left = (SIZE - rows) // 2, (SIZE - columns) // 2
+    canvas = np.zeros((SIZE, SIZE), np.uint8)
+    canvas[top : top + rows, left : left + columns] = small
+    return canvas
+
+
+def _picture(path: Path) -> NDArray[np.uint8]:
+    picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if picture is None:
+        raise FileNotFoundError(f"{path}: no picture")
+    return np.asarray(picture, dtype=np.uint8)
