@@ -1,0 +1,196 @@
+"""How training slices for `models/pneumonia-ct` are made and kept apart; PyTorch is not needed here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.training.pneumonia_ct.augment import augmented
+from models.training.pneumonia_ct.folds import FOLDS, fold_of_cases, patient_of
+from models.training.pneumonia_ct.hu_slices import phantom_case
+from models.training.pneumonia_ct.implants import with_lesions
+from models.training.pneumonia_ct.sampling import Sampler, Sources, split
+from models.training.pneumonia_ct.slices import (
+    CONSOLIDATION,
+    LESION,
+    LUNG,
+    SIZE,
+    UNSURE,
+    SliceSet,
+    class_cases,
+    place,
+)
+
+CASES = {
+    "coronacases_001": 159,
+    "coronacases_002": 120,
+    "coronacases_003": 118,
+    "coronacases_005": 116,
+    "coronacases_006": 70,
+    "radiopaedia_10_85902_1": 11,
+    "radiopaedia_10_85902_3": 118,
+    "radiopaedia_29_86490_1": 3,
+    "radiopaedia_29_86491_1": 9,
+}
+
+
+def _set(case: str, label: int = LUNG, *, lungs: bool = True, classes: bool = False) -> SliceSet:
+    pictures = np.full((2, SIZE, SIZE), 128, np.uint8)
+    labels = np.full((2, SIZE, SIZE), label, np.uint8)
+    return SliceSet(case, pictures, labels, lungs_known=lungs, classes_known=classes)
+
+
+def test_two_scans_of_one_patient_are_kept_apart_together() -> None:
+    """Cases whose names differ only in the scan belong to one patient and to one fold."""
+    folds = fold_of_cases(CASES)
+    assert folds["radiopaedia_10_85902_1"] == folds["radiopaedia_10_85902_3"]
+    assert folds["radiopaedia_29_86490_1"] == folds["radiopaedia_29_86491_1"]
+    assert set(folds.values()) == set(range(1, FOLDS + 1))
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"(corona|radio)_[0-9]{1,2}_[0-9]", fullmatch=True), st.integers(1, 200), min_size=1
+    )
+)
+def test_every_case_has_one_fold_and_patients_are_never_shared(cases: dict[str, int]) -> None:
+    """Whatever the names and sizes, no patient stands in two folds and the order does not matter."""
+    folds = fold_of_cases(cases)
+    assert set(folds) == set(cases)
+    assert folds == fold_of_cases(dict(reversed(cases.items())))
+    of_patient: dict[str, set[int]] = {}
+    for case, fold in folds.items():
+        of_patient.setdefault(patient_of(case), set()).add(fold)
+    assert all(len(found) == 1 for found in of_patient.values())
+
+
+@pytest.mark.parametrize("fold", range(1, FOLDS + 1))
+def test_nothing_of_a_fold_is_trained_on(fold: int) -> None:
+    """The cases of a fold, and the CT series that it must not see, are absent from its training."""
+    series = ["philips-brilliance16-5mm", "siemens-biograph40-3mm", "siemens-sensation10-b40f-8mm"]
+    sources = Sources([_set(case) for case in CASES], [_set("class_1")], [_set(name) for name in series], [])
+    seen, apart = split(sources, fold, classes=False)
+    patients = {patient_of(case.case) for case in apart}
+    assert patients
+    assert patients.isdisjoint(patient_of(case.case) for case in seen.pneumonia)
+    assert len(seen.series) == len(series) - 1
+    assert seen.classes == []
+
+
+def test_all_is_trained_on_without_a_fold() -> None:
+    """Fold 0, the final training, keeps nothing apart."""
+    sources = Sources([_set(case) for case in CASES], [_set("class_1")], [_set("a")], [])
+    seen, apart = split(sources, 0, classes=True)
+    assert (len(seen.pneumonia), len(seen.classes), len(seen.series), apart) == (len(CASES), 1, 1, [])
+
+
+@pytest.mark.parametrize("values", [(1, 2), (38, 75)])
+def test_class_labels_are_read_in_both_codings(tmp_path: Path, values: tuple[int, int]) -> None:
+    """Ground glass and consolidation are found whether the files hold 1 and 2 or 38 and 75."""
+    _write_class_slice(tmp_path, values)
+    (case,) = class_cases(tmp_path)
+    assert set(np.unique(case.labels)) == {0, LESION, LESION | CONSOLIDATION}
+    # Rows and columns are exchanged: what stood at the right-hand edge comes to the bottom.
+    rows = np.flatnonzero((case.labels[0] & CONSOLIDATION).any(axis=1))
+    others = np.flatnonzero((case.labels[0] == LESION).any(axis=1))
+    assert rows.min() > others.max()
+
+
+def test_an_unknown_class_label_is_named(tmp_path: Path) -> None:
+    """A label value without a meaning stops the training with the file's name."""
+    _write_class_slice(tmp_path, (38, 99))
+    with pytest.raises(ValueError, match=r"7\.png: unknown label values \[99\]"):
+        class_cases(tmp_path)
+
+
+def _write_class_slice(folder: Path, values: tuple[int, int]) -> None:
+    for name in ("ct", "labels"):
+        (folder / name).mkdir()
+    picture = np.full((90, 120), 60, np.uint8)
+    label = np.zeros((90, 120), np.uint8)
+    label[20:60, 20:40] = values[0]
+    label[20:60, 80:110] = values[1]
+    cv2.imwrite(str(folder / "ct" / "7.jpg"), picture)
+    cv2.imwrite(str(folder / "labels" / "7.png"), label)
+
+
+def test_a_cropped_picture_keeps_its_shape_in_the_middle() -> None:
+    """A picture cropped to the lungs is shown as large as lungs usually are, not stretched, centred."""
+    placed = place(np.full((300, 400), 200, np.uint8), cv2.INTER_AREA)
+    rows, columns = (np.flatnonzero(placed.any(axis=axis)) for axis in (1, 0))
+    assert columns.size == pytest.approx(SIZE / 1.35, abs=1)
+    assert rows.size / columns.size == pytest.approx(0.75, abs=0.01)
+    assert rows[0] + rows[-1] == pytest.approx(SIZE - 1, abs=1)
+
+
+@given(st.integers(0, 10_000))
+def test_picture_and_label_move_together(seed: int) -> None:
+    """Whatever the change, what is bright in the picture is what the label says."""
+    label = np.zeros((SIZE, SIZE), np.uint8)
+    label[70:190, 60:120] = LUNG | LESION
+    picture = np.where(label > 0, 230, 20).astype(np.uint8)
+    values, moved = augmented(picture, label, 192, np.random.default_rng(seed))
+    assert values.shape == moved.shape == (192, 192)
+    assert values.min() >= 0.0
+    assert values.max() <= 1.0
+    inside = cv2.erode((moved > 0).astype(np.uint8), np.ones((7, 7))) > 0
+    outside = cv2.dilate((moved > 0).astype(np.uint8), np.ones((7, 7))) == 0
+    assert inside.any()
+    assert values[inside].mean() > values[outside].mean() + 0.3
+
+
+def test_a_batch_is_the_same_each_time_and_judges_only_what_is_known() -> None:
+    """A batch depends on step and seed alone; lungs, classes and unsure places weigh nothing if not known."""
+    sources = Sources(
+        [_set("coronacases_001", LUNG | LESION)],
+        [_set("class_1", LESION | CONSOLIDATION, lungs=False, classes=True)],
+        [_set("philips", LUNG | UNSURE, classes=True)],
+        [],
+    )
+    sampler = Sampler(sources, 11, 64)
+    first, again, other = sampler.batch(3, 0), sampler.batch(3, 0), sampler.batch(4, 0)
+    np.testing.assert_array_equal(first.pictures, again.pictures)
+    assert not np.array_equal(first.pictures, other.pictures)
+    assert first.pictures.shape == (11, 1, 64, 64)
+    for target, weight in zip(first.targets, first.weights, strict=True):
+        if target[0].any() and target[1].any():  # a published slice: lung and lesion, no classes
+            assert weight[0].all()
+            assert not weight[2].any()
+        elif target[2].any():  # a slice with classes: lesion and class, no lungs
+            assert not weight[0].any()
+            np.testing.assert_array_equal(weight[2] > 0, target[1] > 0)
+        elif target[0].any():  # tumour
+            assert not weight[target[:1].repeat(3, 0) > 0].any()
+
+
+def test_painted_lesions_stay_inside_the_lungs_and_never_darken() -> None:
+    """Painting adds density inside the lungs, labels what it added, and leaves the rest of the body alone."""
+    hu = np.full((12, 96, 96), 40.0, np.float32)
+    lungs = np.zeros(hu.shape, bool)
+    lungs[:, 20:76, 20:76] = True
+    hu[lungs] = -860.0
+    painted, labels = with_lesions(hu, lungs, (5.0, 1.4, 1.4), 6, np.random.default_rng(2))
+    assert (painted >= hu).all()
+    changed = painted != hu
+    assert changed.any()
+    assert not changed[~_grown(lungs)].any()
+    assert not (labels[~lungs]).any()
+    assert (labels & LESION).any()
+    assert ((labels & CONSOLIDATION) == 0)[(labels & LESION) == 0].all()
+    assert painted[(labels & LESION) > 0].mean() > -800.0
+
+
+def _grown(mask_zyx: np.ndarray) -> np.ndarray:
+    """Grow a mask by two pixels in its slices: as far as soft edges reach."""
+    return np.stack([cv2.dilate(plane.astype(np.uint8), np.ones((5, 5))) > 0 for plane in mask_zyx])
+
+
+def test_phantoms_kept_for_measuring_are_not_trained_on() -> None:
+    """A seed that the benchmarks use is refused."""
+    with pytest.raises(ValueError, match="kept for measuring"):
+        phantom_case(20)
