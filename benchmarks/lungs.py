@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.metrics import dice
 from core.domain import LUNG_LABEL
 from inference.lungs import coverage_remarks, segment_lungs
 from inference.series_reader import read_series
@@ -22,12 +22,6 @@ from inference.series_reader import read_series
 _DATA = Path(os.environ.get("LESION_NODE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 _SERIES = "siemens-biograph40-3mm"
 _TUMOUR = 3
-
-
-def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Return the Dice coefficient of two masks of one shape."""
-    total = np.count_nonzero(found) + np.count_nonzero(truth)
-    return 2.0 * np.count_nonzero(found & truth) / total if total else 1.0
 
 
 def main() -> int:

@@ -137,6 +137,8 @@ class ModelSettings(_Section):
     """A series whose analysis breaks so many times is set to failed."""
     smallest_lesion_ml: Annotated[float, Field(ge=0)] = 0.1
     """Smaller lesions count in the volumes but are not listed."""
+    consolidation_from_hu: Annotated[float, Field(ge=-700, le=0)] = -300.0
+    """Lesion this dense is consolidation, for models that leave telling it from ground glass to density."""
 
     @model_validator(mode="before")
     @classmethod

@@ -250,6 +250,25 @@ class LesionMask:
     model: ModelIdentity
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """What a model makes of a scan.
+
+    Parameters
+    ----------
+    lungs
+        The lungs that count from here on: those that were given, with dense lung that only the model knows.
+    lesions
+        What lies in them.
+    remarks
+        What a reader has to know about them, for the report.
+    """
+
+    lungs: LungMask
+    lesions: LesionMask
+    remarks: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class RegionMeasurement:
     """The numbers of one region.

@@ -4,50 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from core.domain import Finding
+from inference.manifest_base import CodedConcept, Section, ShortText
+from inference.manifest_output import ModelOutput
 from inference.preparation import PreparationStep
 
-#: One line of text that ends up in a DICOM attribute of VR LO (PS3.5 6.2): 1–64 characters, no backslash.
-ShortText = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\\\n\r]+$")]
-Spacing = Annotated[float, Field(gt=0, le=20)] | Literal["native"]
+Millimetres = Annotated[float, Field(gt=0, le=20)]
 
 
-class _Section(BaseModel):
-    """A table of the manifest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class CodedConcept(_Section):
-    """A coded concept (PS3.3 8.8).
-
-    Parameters
-    ----------
-    value, scheme, meaning
-        Code Value, Coding Scheme Designator, Code Meaning.
-    """
-
-    value: Annotated[str, Field(min_length=1, max_length=16)]
-    scheme: Annotated[str, Field(min_length=1, max_length=16)]
-    meaning: ShortText
-
-
-class SpacingMm(_Section):
+class SpacingMm(Section):
     """Voxel spacing the model was made for; `native` leaves an axis as it was scanned.
 
     Parameters
     ----------
-    z, in_plane
-        Distance of slices and of pixels, mm.
+    z
+        Distance of slices, mm. A model of slices never gets more of them than were scanned.
+    in_plane
+        Distance of pixels, mm. `fit` shows every slice as one square around the lungs, sampled to the patch.
     """
 
-    z: Spacing
-    in_plane: Spacing
+    z: Millimetres | Literal["native"]
+    in_plane: Millimetres | Literal["native", "fit"]
 
 
-class ModelInput(_Section):
+class ModelInput(Section):
     """What the model takes.
 
     Parameters
@@ -67,7 +48,9 @@ class ModelInput(_Section):
     overlap
         Share of a patch that its neighbour sees too.
     margin_mm
-        What is shown of the surroundings of the lungs.
+        What is shown of the surroundings of the lungs; only along z where `field_of_view` gives the rest.
+    field_of_view
+        Edge of the square as a multiple of the larger extent of both lungs, with in_plane `fit` only.
     outside_lungs_hu
         Value given to everything outside the lungs, None to show it as it is. For models that must not take
         the chest wall or the mediastinum for disease.
@@ -87,6 +70,7 @@ class ModelInput(_Section):
     batch: Annotated[int, Field(ge=1, le=256)] = 1
     overlap: Annotated[float, Field(ge=0, le=0.75)] = 0.25
     margin_mm: Annotated[float, Field(ge=0, le=200)] = 10.0
+    field_of_view: Annotated[float, Field(ge=1, le=3)] | None = None
     outside_lungs_hu: Annotated[float, Field(ge=-1024, le=3071)] | None = None
     preparation: tuple[PreparationStep, ...] = ()
 
@@ -96,6 +80,23 @@ class ModelInput(_Section):
             raise ValueError(f"patch_zyx: axes NCYX take one slice, found {self.patch_zyx[0]}; write 1 first")
         return self
 
+    @model_validator(mode="after")
+    def _a_fitted_square_is_whole(self) -> Self:
+        fitted = self.spacing_mm.in_plane == "fit"
+        if fitted != (self.field_of_view is not None):
+            raise ValueError(
+                'field_of_view: in_plane = "fit" needs it, any other spacing forbids it; '
+                f"found in_plane = {self.spacing_mm.in_plane}, field_of_view = {self.field_of_view}"
+            )
+        if fitted and self.axes != "NCYX":
+            raise ValueError(f'axes: in_plane = "fit" shows whole slices, write NCYX; found {self.axes}')
+        if fitted and self.patch_zyx[1] != self.patch_zyx[2]:
+            raise ValueError(
+                f'patch_zyx: in_plane = "fit" shows a square, found {self.patch_zyx[1]} rows of '
+                f"{self.patch_zyx[2]}"
+            )
+        return self
+
     @property
     def tensor_shape(self) -> tuple[int, ...]:
         """Shape of the tensor of one run."""
@@ -103,70 +104,7 @@ class ModelInput(_Section):
         return (self.batch, self.channels, *patch)
 
 
-class Label(_Section):
-    """What one output channel means.
-
-    Parameters
-    ----------
-    channel
-        Index along the output's axis C.
-    finding
-        The finding it is counted as.
-    category, type
-        Segmented Property Category and Type (CID 7150, CID 7151 and following).
-    """
-
-    channel: Annotated[int, Field(ge=0, le=255)]
-    finding: Finding
-    category: CodedConcept
-    type: CodedConcept
-
-
-class ModelOutput(_Section):
-    """What the model gives.
-
-    Parameters
-    ----------
-    name
-        Of the graph's output.
-    channels
-        Size of axis C.
-    activation
-        What still has to be applied to turn the output into probabilities.
-    decision
-        `sum`: the channels are shares of one whole, a voxel is lesion where those of all findings together
-        reach the threshold. `each`: they are independent, a voxel is lesion where any of them reaches it.
-        Either way the strongest finding names the voxel.
-    threshold
-        Probability from which a voxel is lesion.
-    labels
-        Meaning of the channels; a channel without one is background.
-    """
-
-    name: Annotated[str, Field(min_length=1)]
-    channels: Annotated[int, Field(ge=1, le=256)]
-    activation: Literal["none", "sigmoid", "softmax"]
-    decision: Literal["sum", "each"]
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    labels: Annotated[tuple[Label, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _labels_fit_channels(self) -> Self:
-        channels = [label.channel for label in self.labels]
-        if len(set(channels)) != len(channels):
-            raise ValueError("labels: a channel has two labels; give each channel one")
-        if len({label.finding for label in self.labels}) != len(self.labels):
-            raise ValueError("labels: two channels have the same finding; give each finding one channel")
-        if max(channels) >= self.channels:
-            raise ValueError(
-                f"labels: channel {max(channels)} does not exist; channels = {self.channels} counts from 0"
-            )
-        if self.activation == "softmax" and self.channels <= len(self.labels):
-            raise ValueError("labels: softmax needs a background channel, but every channel has a label")
-        return self
-
-
-class Algorithm(_Section):
+class Algorithm(Section):
     """How the model is named in the objects it leads to.
 
     Parameters
@@ -184,7 +122,7 @@ class Algorithm(_Section):
     family: CodedConcept
 
 
-class IntendedUse(_Section):
+class IntendedUse(Section):
     """What the model is for; the report carries a remark where a series lies outside.
 
     Parameters
@@ -219,7 +157,7 @@ class IntendedUse(_Section):
         return self
 
 
-class Licence(_Section):
+class Licence(Section):
     """Under what terms the model may be used.
 
     Parameters
@@ -237,7 +175,7 @@ class Licence(_Section):
     text: Annotated[str, Field(min_length=1)]
 
 
-class Manifest(_Section):
+class Manifest(Section):
     """The whole of `model.toml`.
 
     Parameters

@@ -1,5 +1,7 @@
 """What happens to Hounsfield units before the model sees them: an ordered list of small, typed steps.
 
+Training and the node run the same steps, so that a model meets in a hospital what it was taught with.
+
 A manifest names each step by its `step` key. A new kind of preparation is a new class in this module and a
 new member of `PreparationStep`; nothing else changes.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -97,10 +100,52 @@ class ZScore(_Step):
         return (values - np.float32(self.mean)) / np.float32(self.sd)
 
 
-PreparationStep = Annotated[Clip | Rescale | ZScore, Field(discriminator="step")]
+class Stretch(_Step):
+    """Map each slice from its own smallest and largest value to 0…255, in whole numbers.
+
+    What a viewer does that exports slices as 8-bit pictures. An even slice becomes 0.
+    """
+
+    step: Literal["stretch"]
+
+    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return whole values from 0 to 255, each slice (the last two axes) by itself."""
+        low = values.min(axis=(-2, -1), keepdims=True)
+        span = values.max(axis=(-2, -1), keepdims=True) - low
+        scale = np.divide(np.float32(255.0), span, out=np.zeros_like(span), where=span > 0)
+        return np.asarray(np.rint((values - low) * scale), dtype=np.float32)
 
 
-def prepare(values_hu: NDArray[np.float32], steps: Sequence[Clip | Rescale | ZScore]) -> NDArray[np.float32]:
+class Equalise(_Step):
+    """Contrast-limited adaptive histogram equalisation of each slice (CLAHE).
+
+    Zuiderveld, Graphics Gems IV, 1994, as OpenCV computes it.
+
+    Parameters
+    ----------
+    clip_limit
+        How far a histogram bin may rise above the mean of its tile's bins before it is cut.
+    tiles
+        Tiles along rows and along columns.
+    """
+
+    step: Literal["equalise"]
+    clip_limit: float = Field(gt=0, le=100)
+    tiles: int = Field(ge=1, le=64)
+
+    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return whole values from 0 to 255, each slice (last two axes) by itself; takes the same."""
+        clahe = cv2.createCLAHE(clipLimit=self.clip_limit, tileGridSize=(self.tiles, self.tiles))
+        pictures = np.clip(np.rint(values), 0, 255).astype(np.uint8).reshape(-1, *values.shape[-2:])
+        equalised = [clahe.apply(np.ascontiguousarray(picture)) for picture in pictures]
+        return np.stack(equalised).reshape(values.shape).astype(np.float32)
+
+
+AnyStep = Clip | Rescale | ZScore | Stretch | Equalise
+PreparationStep = Annotated[AnyStep, Field(discriminator="step")]
+
+
+def prepare(values_hu: NDArray[np.float32], steps: Sequence[AnyStep]) -> NDArray[np.float32]:
     """Apply the steps in their order.
 
     Parameters

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain import FINDING_LABEL, CtVolume, LesionMask, LungMask
+from core.domain import CtVolume, LesionMask, LungMask, Segmentation
 from core.errors import InferenceError
 from core.geometry import CanonicalOrder
-from inference.activation import probability_fault, to_probabilities
-from inference.manifest import ModelOutput
+from inference.decisions import CONSOLIDATION_FROM_HU, decision
+from inference.lung_union import add_dense_lung, looks_like_dense_lung
 from inference.model_package import ModelPackage
-from inference.preparation import AIR_HU, prepare
-from inference.resampling import WorkingGrid, plane_on_scan, to_working_grid, working_grid
+from inference.resampling import Sampling, choose_sampling
 from inference.session import ModelSession
-from inference.tiles import Tile, tiles
+from inference.windows import run_windows
 
 # Shares of the whole at which a stage ends, from timing the shipped model.
 _RESAMPLED, _INFERRED = 0.2, 0.8
@@ -32,29 +30,45 @@ class Segmenter:
         What the model is and wants.
     session
         The opened model.
+    consolidation_from_hu
+        Attenuation from which lesion is consolidation, for models that leave this to density.
     """
 
-    def __init__(self, package: ModelPackage, session: ModelSession) -> None:
+    def __init__(
+        self,
+        package: ModelPackage,
+        session: ModelSession,
+        consolidation_from_hu: float = CONSOLIDATION_FROM_HU,
+    ) -> None:
         self._package = package
         self._session = session
+        self._consolidation_from_hu = consolidation_from_hu
 
     @property
     def parameters(self) -> str:
         """What was set, one short line for SEG and SR."""
-        manifest = self._package.manifest
-        spacing = manifest.input.spacing_mm
-        return (
-            f"threshold {manifest.output.threshold:g}; "
-            f"spacing z {spacing.z}, in-plane {spacing.in_plane} mm; "
-            f"overlap {manifest.input.overlap:g}; {self._session.provider}"
-        )
+        wanted, output = self._package.manifest.input, self._package.manifest.output
+        parts = [f"threshold {output.threshold:g}"]
+        if wanted.field_of_view is None:
+            spacing = wanted.spacing_mm
+            parts += [f"spacing z {spacing.z}, in-plane {spacing.in_plane} mm", f"overlap {wanted.overlap:g}"]
+        else:
+            parts += [
+                f"spacing z {wanted.spacing_mm.z} mm",
+                f"field of view {wanted.field_of_view:g} x lungs",
+            ]
+        if output.lesion_from_hu is not None:
+            parts.append(f"lesion from {output.lesion_from_hu:g} HU")
+        if output.decision == "density":
+            parts.append(f"consolidation from {self._consolidation_from_hu:g} HU")
+        return "; ".join([*parts, self._session.provider])
 
     def segment(
         self,
         volume: CtVolume,
         lungs: LungMask,
         progress: Callable[[float], None] | None = None,
-    ) -> LesionMask:
+    ) -> Segmentation:
         """Find the lesions inside the lungs.
 
         Parameters
@@ -62,14 +76,15 @@ class Segmenter:
         volume
             The scan, in any orientation.
         lungs
-            Its lungs on the same grid; nothing is ever found outside them.
+            Its lungs on the same grid, as density and shape give them.
         progress
             Called with 0…1, in rising order.
 
         Returns
         -------
-        LesionMask
-            On the grid and in the order of the volume.
+        Segmentation
+            On the grid and in the order of the volume. Its lungs are the given ones, and where the model
+            gives lungs too, with the dense lung that only the model recognises; no lesion lies outside them.
 
         Raises
         ------
@@ -84,128 +99,61 @@ class Segmenter:
         report = progress or _ignore
         report(0.0)
         order = CanonicalOrder.of(volume.geometry)
-        hu_zyx = order.apply(volume.hu_zyx)
-        inside_zyx = order.apply(lungs.labels_zyx)
         spacing = order.apply_geometry(volume.geometry).spacing_zyx_mm
-        wanted = self._package.manifest.input
-        found_zyx = np.zeros(hu_zyx.shape, dtype=np.uint8)
-        grid = working_grid(inside_zyx, spacing, wanted)
-        if grid is not None:
-            values_zyx = to_working_grid(hu_zyx, inside_zyx, grid, wanted.outside_lungs_hu)
-            report(_RESAMPLED)
-            shares_czyx = self.infer(
-                values_zyx, lambda share: report(_RESAMPLED + (_INFERRED - _RESAMPLED) * share)
-            )
-            del values_zyx
-            self._decide(shares_czyx, inside_zyx, grid, found_zyx)
+        inside_zyx = order.apply(lungs.labels_zyx)
+        sampling = choose_sampling(inside_zyx, spacing, self._package.manifest.input)
+        labels_zyx = np.zeros(volume.hu_zyx.shape, dtype=np.uint8)
+        remarks: tuple[str, ...] = ()
+        if sampling is not None:
+            hu_zyx, found_zyx = order.apply(volume.hu_zyx), order.apply(labels_zyx)
+            self._find(hu_zyx, inside_zyx, sampling, (spacing[1], spacing[2]), found_zyx, report)
+            if self._package.manifest.output.lung_channel is not None:
+                lungs = LungMask(lungs.labels_zyx.copy())
+                inside_zyx = order.apply(lungs.labels_zyx)
+                remarks = add_dense_lung(inside_zyx, found_zyx, spacing)
+                for found, inside in zip(found_zyx, inside_zyx, strict=True):
+                    found[inside == 0] = 0
         report(1.0)
-        labels = np.ascontiguousarray(order.restore(found_zyx))
-        return LesionMask(labels, self._package.identity(self.parameters))
+        lesions = LesionMask(labels_zyx, self._package.identity(self.parameters))
+        return Segmentation(lungs, lesions, remarks)
 
-    def infer(
-        self, values_zyx: NDArray[np.float32], progress: Callable[[float], None] | None = None
-    ) -> NDArray[np.float32]:
-        """Run the model window by window and blend where windows overlap.
-
-        Parameters
-        ----------
-        values_zyx
-            (z, y, x) float32 in HU, canonical, at the model's spacing, any size.
-        progress
-            Called with 0…1, in rising order.
-
-        Returns
-        -------
-        ndarray
-            (label, z, y, x) float32 probabilities, one per label of the manifest in its order.
-
-        Raises
-        ------
-        InferenceError
-            The model failed, or gave values that are no probabilities.
-        """
-        report = progress or _ignore
-        wanted = self._package.manifest.input
-        shape = (values_zyx.shape[0], values_zyx.shape[1], values_zyx.shape[2])
-        windows = list(tiles(shape, wanted.patch_zyx, wanted.overlap))
-        shares_czyx = np.zeros((len(self._package.manifest.output.labels), *shape), dtype=np.float32)
-        done = 0
-        for batch in _batches(iter(windows), wanted.batch):
-            probabilities = self._probabilities(self._gather(values_zyx, batch))
-            for place, tile in enumerate(batch):
-                self._blend(probabilities[place], tile, shares_czyx)
-            done += len(batch)
-            report(done / len(windows))
-        return shares_czyx
-
-    def _probabilities(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one batch; refuse what cannot be probabilities."""
-        output = self._package.manifest.output
-        probabilities = to_probabilities(self._session.run(patches), output.activation)
-        fault = probability_fault(probabilities)
-        if fault:
-            raise InferenceError(f"Output {output.name}: {fault}")
-        return probabilities
-
-    def _blend(
-        self, probabilities: NDArray[np.float32], tile: Tile, shares_czyx: NDArray[np.float32]
-    ) -> None:
-        """Add the labelled channels of one patch where its window stands, one channel at a time."""
-        manifest = self._package.manifest
-        weights_zyx = tile.weights_zyx()
-        for place, label in enumerate(manifest.output.labels):
-            patch_zyx = probabilities[label.channel].reshape(manifest.input.patch_zyx)
-            shares_czyx[(place, *tile.inside)] += patch_zyx[tile.at] * weights_zyx
-
-    def _gather(self, values_zyx: NDArray[np.float32], batch: list[Tile]) -> NDArray[np.float32]:
-        """Cut patches, fill what lies beyond the scan with air, and prepare them."""
-        wanted = self._package.manifest.input
-        patches = np.full((wanted.batch, *wanted.patch_zyx), AIR_HU, dtype=np.float32)
-        for place, tile in enumerate(batch):
-            patches[(place, *tile.at)] = values_zyx[tile.inside]
-        return prepare(patches.reshape(wanted.tensor_shape), wanted.preparation)
-
-    def _decide(
+    def _find(
         self,
-        shares_czyx: NDArray[np.float32],
+        hu_zyx: NDArray[np.int16],
         inside_zyx: NDArray[np.uint8],
-        grid: WorkingGrid,
+        sampling: Sampling,
+        spacing_yx_mm: tuple[float, float],
         found_zyx: NDArray[np.uint8],
+        report: Callable[[float], None],
     ) -> None:
-        """Bring the probabilities back to the scan slice by slice, and fill `found_zyx` with findings."""
-        box_z, box_y, box_x = grid.box
-        for plane, plane_z in enumerate(range(box_z.start, box_z.stop)):
-            inside = inside_zyx[plane_z, box_y, box_x] > 0
-            if inside.any():
-                labels = decide(plane_on_scan(shares_czyx, grid, plane), self._package.manifest.output)
-                found_zyx[plane_z, box_y, box_x] = np.where(inside, labels, 0)
-
-
-def decide(probabilities: NDArray[np.float32], output: ModelOutput) -> NDArray[np.uint8]:
-    """Choose what each voxel is.
-
-    Parameters
-    ----------
-    probabilities
-        (label, …) float32, in the order of the manifest's labels.
-    output
-        Its threshold, decision and labels.
-
-    Returns
-    -------
-    ndarray
-        uint8 without the label axis: 0 or `FINDING_LABEL`. Equal findings go to the first label.
-    """
-    codes = np.array([FINDING_LABEL[label.finding] for label in output.labels], dtype=np.uint8)
-    strength = probabilities.sum(axis=0) if output.decision == "sum" else probabilities.max(axis=0)
-    named = codes[probabilities.argmax(axis=0)]
-    return np.where(strength >= np.float32(output.threshold), named, np.uint8(0))
-
-
-def _batches(windows: Iterator[Tile], size: int) -> Iterator[list[Tile]]:
-    """Cut windows into batches; the last one may be short."""
-    while batch := list(itertools.islice(windows, size)):
-        yield batch
+        """Fill `found_zyx` with findings inside the lungs, and in what the model takes for dense lung."""
+        manifest = self._package.manifest
+        output = manifest.output
+        channels = list(output.lesion_channels)
+        if output.lung_channel is not None:
+            channels.append(output.lung_channel)
+        values_zyx = sampling.to_model(hu_zyx, inside_zyx)
+        report(_RESAMPLED)
+        shares_czyx = run_windows(
+            self._session,
+            manifest,
+            values_zyx,
+            channels,
+            lambda share: report(_RESAMPLED + (_INFERRED - _RESAMPLED) * share),
+        )
+        del values_zyx
+        decide = decision(output, spacing_yx_mm, self._consolidation_from_hu)
+        box_z, box_y, box_x = sampling.box
+        for plane, z in enumerate(range(box_z.start, box_z.stop)):
+            hu = hu_zyx[z, box_y, box_x]
+            inside = inside_zyx[z, box_y, box_x] > 0
+            if not inside.any() and output.lung_channel is None:
+                continue
+            shares = sampling.on_scan(shares_czyx, plane)
+            if output.lung_channel is not None:
+                inside |= looks_like_dense_lung(shares[-1], hu)
+            labels = decide(shares[: len(output.lesion_channels)], hu)
+            found_zyx[z, box_y, box_x] = np.where(inside, labels, 0)
 
 
 def _ignore(_share: float) -> None:

@@ -19,7 +19,7 @@ class Engine:
     Parameters
     ----------
     settings
-        Execution policy, threads and accepted licences.
+        Execution policy, threads, accepted licences, attenuation of consolidation.
     folders
         Where packages are looked for.
     """
@@ -51,4 +51,4 @@ class Engine:
     def segmenter(self, name: str) -> Segmenter:
         """Return the segmenter of a model."""
         package, session = self.open(name)
-        return Segmenter(package, session)
+        return Segmenter(package, session, self._settings.consolidation_from_hu)

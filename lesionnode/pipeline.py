@@ -111,13 +111,14 @@ def analyse_series(
         )
         volume = replace(volume, remarks=remarks)
     with watch.step("lesions"):
-        lesions = segmenter.segment(volume, lungs, lambda share: report("finding lesions", share))
+        found = segmenter.segment(volume, lungs, lambda share: report("finding lesions", share))
+        volume = replace(volume, remarks=(*volume.remarks, *found.remarks))
     report("measuring", 0.0)
     with watch.step("measure"):
         rules = MeasurementRules(smallest_lesion_ml=settings.smallest_lesion_ml)
-        measurements = measure(volume, lungs, lesions, rules)
+        measurements = measure(volume, found.lungs, found.lesions, rules)
     return Analysed(
-        Analysis(volume, lungs, lesions, measurements),
+        Analysis(volume, found.lungs, found.lesions, measurements),
         package.manifest.name,
         session.provider,
         watch.seconds,
@@ -231,7 +232,10 @@ def result_context(
 
 def settings_digest(settings: ModelSettings) -> str:
     """Return the digest of the settings that change numbers; it is part of the results' UIDs."""
-    values = {"smallest_lesion_ml": settings.smallest_lesion_ml}
+    values = {
+        "smallest_lesion_ml": settings.smallest_lesion_ml,
+        "consolidation_from_hu": settings.consolidation_from_hu,
+    }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,7 @@ batch = {batch}
 overlap = {overlap}
 margin_mm = {margin}
 {extra}
-
-[[input.preparation]]
-step = "clip"
-low_hu = -1024
-high_hu = 1024
-
-[[input.preparation]]
-step = "rescale"
-from = [-1024, 1024]
-to = [0, 1]
-
+{preparation}
 [output]
 name = "y"
 channels = {channels}
@@ -72,6 +62,47 @@ restriction = "{restriction}"
 text = "No commercial use."
 """
 
+HU_TO_UNIT = """
+[[input.preparation]]
+step = "clip"
+low_hu = -1024
+high_hu = 1024
+
+[[input.preparation]]
+step = "rescale"
+from = [-1024, 1024]
+to = [0, 1]
+"""
+
+AS_PICTURES = """
+[[input.preparation]]
+step = "clip"
+low_hu = -1000
+high_hu = 1000
+
+[[input.preparation]]
+step = "stretch"
+
+[[input.preparation]]
+step = "equalise"
+clip_limit = 7
+tiles = 4
+
+[[input.preparation]]
+step = "rescale"
+from = [0, 255]
+to = [0, 1]
+"""
+
+_CONSOLIDATION_LABEL = """
+[[output.labels]]
+channel = 1
+finding = "consolidation"
+category = { value = "49755003", scheme = "SCT", meaning = "Morphologically Altered Structure" }
+type = { value = "95436008", scheme = "SCT", meaning = "Lung consolidation" }
+
+[algorithm]"""
+
 
 @dataclass(frozen=True, slots=True)
 class TinyModel:
@@ -86,6 +117,7 @@ class TinyModel:
     margin_mm: float = 0.0
     spacing: tuple[str, str] = ('"native"', '"native"')
     extra: str = ""
+    preparation: str = HU_TO_UNIT
     channels: int = 1
     label_channel: int = 0
     activation: str = "none"
@@ -107,6 +139,38 @@ def shift_nodes(offset_zyx: tuple[int, int, int]) -> tuple[list[Any], list[Any]]
     kernel[(0, 0, *(1 + step for step in offset_zyx))] = 1.0
     node = helper.make_node("Conv", ["x", "k"], ["y"], kernel_shape=[3, 3, 3], pads=[1] * 6)
     return [node], [numpy_helper.from_array(kernel, "k")]
+
+
+def slice_model(
+    *, field_of_view: float = 1.0, lesion_from_hu: float | None = None, **changes: Any
+) -> TinyModel:
+    """A model of whole slices: where x ≥ 0.5 it sees lung and lesion, where x ≥ 0.75 consolidation."""
+    nodes = [
+        helper.make_node("Add", ["x", "x"], ["twice"]),
+        helper.make_node("Sub", ["twice", "one"], ["beyond"]),
+        helper.make_node("Clip", ["beyond", "zero", "one"], ["dense"]),
+        helper.make_node("Concat", ["x", "x", "dense"], ["y"], axis=1),
+    ]
+    values = [numpy_helper.from_array(np.float32(value), name) for name, value in (("zero", 0), ("one", 1))]
+    keys = ["lung_channel = 0", "consolidation_channel = 2"]
+    if lesion_from_hu is not None:
+        keys.append(f"lesion_from_hu = {lesion_from_hu}")
+    model = TinyModel(
+        nodes=nodes,
+        initializers=values,
+        axes="NCYX",
+        patch_zyx=(1, 64, 64),
+        batch=4,
+        spacing=("2.5", '"fit"'),
+        extra=f"field_of_view = {field_of_view}",
+        channels=3,
+        label_channel=1,
+        replace={
+            'decision = "each"': "\n".join(['decision = "density"', *keys]),
+            "[algorithm]": _CONSOLIDATION_LABEL.lstrip(),
+        },
+    )
+    return replace(model, **changes)
 
 
 def write_package(folder: Path, model: TinyModel | None = None) -> Path:
@@ -136,6 +200,7 @@ def write_package(folder: Path, model: TinyModel | None = None) -> Path:
         overlap=model.overlap,
         margin=model.margin_mm,
         extra=model.extra,
+        preparation=model.preparation,
         channels=model.channels,
         activation=model.activation,
         label_channel=model.label_channel,

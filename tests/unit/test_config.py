@@ -122,6 +122,15 @@ def test_one_licence_may_be_written_without_a_list(tmp_path: Path) -> None:
     assert load_settings(path, {}).models.accept_licence == ("research",)
 
 
+@pytest.mark.parametrize("value", ["-701", "1", "nan"])
+def test_the_density_of_consolidation_has_limits(tmp_path: Path, value: str) -> None:
+    """Below ground glass and above soft tissue no value makes sense; inside the range it arrives."""
+    (fault,) = faults_of(tmp_path, f"[models]\nconsolidation_from_hu = {value}\n")
+    assert "models.consolidation_from_hu" in fault
+    sound = {"LESION_NODE__MODELS__CONSOLIDATION_FROM_HU": "-250.5"}
+    assert load_settings(None, sound).models.consolidation_from_hu == -250.5
+
+
 @given(title=st.text(max_size=20))
 def test_ae_titles_are_trimmed_and_checked(title: str) -> None:
     """Whatever is typed as an AE title is either valid by PS3.5 6.2 after trimming, or a named fault."""

@@ -74,7 +74,7 @@ def filled(distances_mm: NDArray[np.float64], radius_mm: float) -> NDArray[np.fl
 def found_ml(volume: CtVolume) -> dict[int, float]:
     """Segment a block that is all lung; return ml by label."""
     lungs = LungMask(np.ones(volume.hu_zyx.shape, dtype=np.uint8))
-    labels = densitometry().segment(volume, lungs).labels_zyx
+    labels = densitometry().segment(volume, lungs).lesions.labels_zyx
     counts = np.bincount(labels.ravel(), minlength=3) * volume.geometry.voxel_ml
     return {GROUND_GLASS: float(counts[GROUND_GLASS]), CONSOLIDATION: float(counts[CONSOLIDATION])}
 
@@ -146,7 +146,7 @@ SPEC = PhantomSpec(shape_zyx=(60, 224, 224), spacing_zyx_mm=(5.0, 1.6, 1.6), sli
 def run(phantom: Phantom) -> NDArray[np.uint8]:
     """Segment a phantom inside its true lungs."""
     volume = CtVolume(phantom.hu_zyx, phantom.geometry, (), ())
-    return densitometry().segment(volume, LungMask(phantom.truth.lungs_zyx)).labels_zyx
+    return densitometry().segment(volume, LungMask(phantom.truth.lungs_zyx)).lesions.labels_zyx
 
 
 def test_the_burden_of_a_phantom_is_right() -> None:
@@ -176,7 +176,7 @@ def test_a_real_tumour_is_consolidation_and_the_rest_of_the_lungs_is_mostly_empt
     volume = read_series(sorted(path for path in folder.rglob("*") if path.is_file()))
     expert = np.load(contours)["labels_zyx"]
     lungs = np.where(expert == 3, 2, expert).astype(np.uint8)
-    found = densitometry().segment(volume, LungMask(lungs)).labels_zyx
+    found = densitometry().segment(volume, LungMask(lungs)).lesions.labels_zyx
     assert np.mean(found[expert == 3] > 0) > 0.8
     assert np.mean(found[expert == 3] == CONSOLIDATION) > 0.75
     assert np.mean(found[(expert == 1) | (expert == 2)] > 0) < 0.04

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,8 +19,7 @@ from inference.model_package import (
     shipped_models_folder,
 )
 from inference.onnx_graph import read_header
-from inference.preparation import Clip, Rescale, ZScore, prepare
-from tests.helpers.packages import TinyModel, tiny_package, write_package
+from tests.helpers.packages import AS_PICTURES, TinyModel, slice_model, tiny_package, write_package
 
 
 def faults_of(folder: Path) -> list[str]:
@@ -98,6 +96,48 @@ def test_a_faulty_manifest_names_the_key(tmp_path: Path, replace: dict[str, str]
     """Each fault says where it is, what was found and what is wanted."""
     folder = write_package(tmp_path / "tiny", TinyModel(replace=replace))
     assert any(words in fault for fault in faults_of(folder)), faults_of(folder)
+
+
+def test_a_slice_model_with_lungs_passes_the_check(tmp_path: Path) -> None:
+    """Fitted squares, pictures and the decision by density are a sound package; its keys arrive."""
+    folder = write_package(tmp_path / "tiny", slice_model(preparation=AS_PICTURES, lesion_from_hu=-800))
+    assert check_package(folder) == []
+    output = load_package(folder).manifest.output
+    assert (output.lesion_channels, output.lung_channel, output.consolidation_channel) == ((1,), 0, 2)
+    assert output.lesion_from_hu == -800
+
+
+@pytest.mark.parametrize(
+    ("replace", "words"),
+    [
+        ({"field_of_view = 1.0": ""}, 'in_plane = "fit" needs it'),
+        ({"field_of_view = 1.0": "field_of_view = 0.9"}, "input.field_of_view: found 0.9"),
+        ({'in_plane = "fit"': 'in_plane = "native"'}, "any other spacing forbids it"),
+        ({'in_plane = "fit"': 'in_plane = "fitted"'}, "in_plane"),
+        ({'axes = "NCYX"': 'axes = "NCZYX"'}, "shows whole slices, write NCYX"),
+        ({"patch_zyx = [1, 64, 64]": "patch_zyx = [1, 64, 48]"}, "shows a square, found 64 rows of 48"),
+        ({'finding = "ground_glass"': 'finding = "consolidation"'}, "two channels have the same finding"),
+        ({'channel = 1\nfinding = "cons': 'channel = 0\nfinding = "cons'}, "all with the same channel"),
+        ({'decision = "density"': 'decision = "sum"'}, "a channel has two labels"),
+        ({"lung_channel = 0": "lung_channel = 3"}, "lung_channel: channel 3 does not exist"),
+        ({"lung_channel = 0": "lung_channel = 1"}, "a channel has two meanings"),
+        ({"consolidation_channel = 2": "consolidation_channel = 0"}, "a channel has two meanings"),
+        ({"lung_channel = 0": "lung_channel = 0\nlesion_from_hu = 5"}, "output.lesion_from_hu: found 5"),
+        ({'activation = "none"': 'activation = "softmax"'}, "diseased lung is lung too"),
+    ],
+)
+def test_a_faulty_slice_manifest_names_the_key(tmp_path: Path, replace: dict[str, str], words: str) -> None:
+    """Keys of fitted squares, lungs and density stand together or not at all."""
+    model = slice_model()
+    folder = write_package(tmp_path / "tiny", slice_model(replace={**model.replace, **replace}))
+    assert any(words in fault for fault in faults_of(folder)), faults_of(folder)
+
+
+def test_density_keys_without_density_are_a_fault(tmp_path: Path) -> None:
+    """A key that would have no effect is told, not ignored."""
+    extra = {"threshold = 0.5": "threshold = 0.5\nlesion_from_hu = -800"}
+    folder = write_package(tmp_path / "tiny", TinyModel(replace=extra))
+    assert 'lesion_from_hu: only with decision "density"' in faults_of(folder)[0]
 
 
 def test_a_folder_that_is_none_is_told(tmp_path: Path) -> None:
@@ -211,17 +251,3 @@ def test_manifest_is_frozen_and_closed() -> None:
     """Nothing can be set after loading, nothing unknown can be said."""
     assert Manifest.model_config["frozen"]
     assert Manifest.model_config["extra"] == "forbid"
-
-
-def test_preparation_steps_do_what_they_say() -> None:
-    """Clip, rescale and zscore, in the order of the list, in float32."""
-    values = np.array([-2000.0, -1024.0, 0.0, 1024.0, 5000.0], dtype=np.float32)
-    steps = (
-        Clip(step="clip", low_hu=-1024, high_hu=1024),
-        Rescale.model_validate({"step": "rescale", "from": [-1024, 1024], "to": [0, 1]}),
-        ZScore(step="zscore", mean=0.5, sd=0.25),
-    )
-    prepared = prepare(values, steps)
-    assert prepared.dtype == np.float32
-    np.testing.assert_allclose(prepared, [-2, -2, 0, 2, 2], atol=1e-6)
-    assert prepare(values, ()) is values

@@ -12,6 +12,7 @@ from pydicom.uid import JPEGLSLossless
 from config import ModelSettings, Settings
 from core.domain import LesionClass, Region, Side, SOPInstanceUID
 from inference.intended_use import age_years, intended_use_remarks
+from inference.lungs import segment_lungs
 from inference.manifest import IntendedUse
 from inference.model_package import shipped_models_folder
 from lesionnode.engine import Engine
@@ -19,10 +20,18 @@ from lesionnode.phantom.dicom import write_phantom
 from lesionnode.phantom.enhanced import enhanced_ct_dataset
 from lesionnode.phantom.generate import generate_phantom
 from lesionnode.phantom.spec import PatientPosition, PhantomLesion, PhantomSpec
-from lesionnode.pipeline import Analysed, analyse_series, refused_json, result_context, result_json
+from lesionnode.pipeline import (
+    Analysed,
+    analyse_series,
+    refused_json,
+    result_context,
+    result_json,
+    settings_digest,
+)
 from sr_writer.results import write_results
 from tests.helpers.analyses import analysis_of
 from tests.helpers.judges import dciodvfy_complaints, read_segments
+from tests.helpers.packages import HU_TO_UNIT, slice_model, write_package
 
 #: One lesion in the right lung, high up, towards the back: wrong sides and flips cannot hide.
 ONE_SIDED = (PhantomLesion(LesionClass.GROUND_GLASS, Side.RIGHT, 0.70, 0.75, 0.6, (30.0, 30.0, 30.0)),)
@@ -112,6 +121,40 @@ def test_result_and_refusal_have_the_same_keys(engine: Engine, small_phantom_fil
     result = result_json(analysed(engine, small_phantom_files))
     assert result.keys() - refused_json("reason", "densitometry").keys() == {"model_version"}
     assert result["provider"] == "CPUExecutionProvider"
+
+
+def test_lungs_of_the_model_and_the_sites_density_reach_the_results(
+    tmp_path: Path, small_phantom_files: list[Path]
+) -> None:
+    """A model that calls everything dense lung and lesion: lungs grow, a remark says so, density names it."""
+    dense = HU_TO_UNIT.replace("from = [-1024, 1024]", "from = [-1024, 0]").replace(
+        "high_hu = 1024", "high_hu = 0"
+    )
+    write_package(tmp_path / "dense", slice_model(preparation=dense, field_of_view=1.35))
+    found = {}
+    for limit in (-300.0, 0.0):
+        settings = ModelSettings(execution="cpu", threads=1, consolidation_from_hu=limit)
+        found[limit] = analyse_series(
+            small_phantom_files, Engine(settings, [tmp_path]), "dense", settings
+        ).analysis
+    default, strict = found[-300.0], found[0.0]
+    by_density = segment_lungs(default.volume).labels_zyx
+    lungs = default.lungs.labels_zyx
+    assert (lungs[by_density > 0] == by_density[by_density > 0]).all()
+    assert np.count_nonzero(lungs) > 1.6 * np.count_nonzero(by_density)
+    assert any("counted as right lung by the model alone" in remark for remark in default.volume.remarks)
+    assert "consolidation from 0 HU" in strict.lesions.model.parameters
+    volumes = [one.measurements.of(Region.CONSOLIDATION_RIGHT).volume_ml for one in (default, strict)]
+    assert volumes[0] > volumes[1] > 0
+    totals = [one.measurements.of(Region.LESIONS).volume_ml for one in (default, strict)]
+    assert totals[0] == totals[1]
+
+
+@pytest.mark.parametrize("change", [{"smallest_lesion_ml": 0.2}, {"consolidation_from_hu": -250.0}])
+def test_settings_that_change_numbers_change_the_digest(change: dict[str, float]) -> None:
+    """Results under other settings get other UIDs; settings that change no number leave them."""
+    assert settings_digest(ModelSettings(**change)) != settings_digest(ModelSettings())
+    assert settings_digest(ModelSettings(threads=3)) == settings_digest(ModelSettings())
 
 
 USE = IntendedUse.model_validate(

@@ -19,12 +19,14 @@ from onnx import helper
 from core.domain import CtVolume, LungMask
 from core.errors import InferenceError, ModelIntegrity, OutOfDeviceMemory, ProviderUnavailable
 from core.geometry import Geometry
+from inference.decisions import by_channel
 from inference.manifest import ModelInput
 from inference.model_package import ModelPackage
-from inference.resampling import plane_on_scan, to_working_grid, working_grid
-from inference.segmenter import Segmenter, decide
+from inference.resampling import choose_sampling
+from inference.segmenter import Segmenter
 from inference.session import CPU_PROVIDER, CudaOptions, ExecutionPolicy, ModelSession, open_session
 from inference.tiles import axis_tiles, tiles
+from inference.windows import run_windows
 from tests.helpers.packages import TinyModel, shift_nodes, tiny_package, write_package
 
 SPACING_ZYX_MM = (2.5, 0.8, 0.8)
@@ -218,18 +220,28 @@ def test_a_patch_larger_than_the_array_has_it_in_its_middle() -> None:
     assert window.at == (slice(2, 6), slice(2, 7), slice(0, 6))
 
 
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def runner(folder: Path, model: TinyModel) -> Run:
+    """Write, load and open a package; return what runs its channel 0 over an array."""
+    package = tiny_package(folder, model)
+    session = open_session(package, ExecutionPolicy.CPU)
+    return lambda values: run_windows(session, package.manifest, values, [0], lambda _share: None)
+
+
 @pytest.fixture(scope="module")
-def blended(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
+def blended(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A model that gives back what it is given, in small overlapping windows."""
-    return segmenter(tmp_path_factory.mktemp("models") / "tiny", TinyModel(patch_zyx=(6, 8, 10), batch=3))
+    return runner(tmp_path_factory.mktemp("models") / "tiny", TinyModel(patch_zyx=(6, 8, 10), batch=3))
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.tuples(st.integers(1, 20), st.integers(1, 30), st.integers(1, 30)), st.integers(0, 2**31))
-def test_blending_reproduces_the_input(blended: Segmenter, shape: tuple[int, int, int], seed: int) -> None:
+def test_blending_reproduces_the_input(blended: Run, shape: tuple[int, int, int], seed: int) -> None:
     """Whatever the size, cutting into windows and blending them changes nothing."""
     values = np.random.default_rng(seed).uniform(-1024, 1024, shape).astype(np.float32)
-    np.testing.assert_allclose(blended.infer(values)[0], (values + 1024) / 2048, atol=1e-5)
+    np.testing.assert_allclose(blended(values)[0], (values + 1024) / 2048, atol=1e-5)
 
 
 @pytest.mark.parametrize("axes", ["NCYX", "NCZYX"])
@@ -238,7 +250,7 @@ def test_slices_and_blocks_take_one_path(tmp_path: Path, axes: str) -> None:
     patch = (1, 16, 16) if axes == "NCYX" else (4, 16, 16)
     runs = segmenter(tmp_path / "tiny", TinyModel(axes=axes, patch_zyx=patch, batch=4))
     hu = half_on((7, 20, 25), 3)
-    found = runs.segment(volume(hu), everywhere(hu)).labels_zyx
+    found = runs.segment(volume(hu), everywhere(hu)).lesions.labels_zyx
     np.testing.assert_array_equal(found, (hu > 0).astype(np.uint8))
 
 
@@ -256,7 +268,7 @@ def test_softmax_reads_the_labelled_channel(tmp_path: Path) -> None:
         replace={"to = [0, 1]": "to = [-4, 4]"},
     )
     hu = half_on((5, 12, 12), 4)
-    found = segmenter(tmp_path / "tiny", model).segment(volume(hu), everywhere(hu)).labels_zyx
+    found = segmenter(tmp_path / "tiny", model).segment(volume(hu), everywhere(hu)).lesions.labels_zyx
     np.testing.assert_array_equal(found > 0, hu > 0)
 
 
@@ -264,7 +276,7 @@ def test_sigmoid_is_applied_where_asked(tmp_path: Path) -> None:
     """Logits become probabilities before they are blended."""
     model = TinyModel(activation="sigmoid", replace={"to = [0, 1]": "to = [-4, 4]"})
     values = np.full((3, 3, 3), 1024.0, dtype=np.float32)
-    found = segmenter(tmp_path / "tiny", model).infer(values)
+    found = runner(tmp_path / "tiny", model)(values)
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-4.0)), rtol=1e-5)
 
 
@@ -282,8 +294,8 @@ def test_decisions_each_and_sum() -> None:
     probabilities = np.array([[0.3, 0.6, 0.2, 0.3], [0.3, 0.1, 0.7, 0.1]], dtype=np.float32)
     together = SimpleNamespace(labels=labels, threshold=0.5, decision="sum")
     alone = SimpleNamespace(labels=labels, threshold=0.5, decision="each")
-    assert decide(probabilities, together).tolist() == [1, 1, 2, 0]
-    assert decide(probabilities, alone).tolist() == [0, 1, 2, 0]
+    assert by_channel(probabilities, together).tolist() == [1, 1, 2, 0]
+    assert by_channel(probabilities, alone).tolist() == [0, 1, 2, 0]
 
 
 # --- the lungs --------------------------------------------------------------------------------------------
@@ -294,7 +306,7 @@ def test_nothing_is_found_outside_the_lungs(tmp_path: Path) -> None:
     hu = np.full((9, 20, 20), 500, dtype=np.int16)
     lungs = np.zeros(hu.shape, dtype=np.uint8)
     lungs[3:6, 5:9, 4:12] = 2
-    found = segmenter(tmp_path / "tiny").segment(volume(hu), LungMask(lungs)).labels_zyx
+    found = segmenter(tmp_path / "tiny").segment(volume(hu), LungMask(lungs)).lesions.labels_zyx
     np.testing.assert_array_equal(found > 0, lungs > 0)
 
 
@@ -305,10 +317,19 @@ def test_the_surroundings_can_be_hidden_from_the_model(tmp_path: Path) -> None:
     hu = np.full((5, 16, 16), 500, dtype=np.int16)
     lungs = np.zeros(hu.shape, dtype=np.uint8)
     lungs[1:4, 4:12, 4:12] = 1
-    found = segmenter(tmp_path / "tiny", model).segment(volume(hu), LungMask(lungs)).labels_zyx
+    found = segmenter(tmp_path / "tiny", model).segment(volume(hu), LungMask(lungs)).lesions.labels_zyx
     expected = lungs.copy()
     expected[:, :, 11] = 0
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_model_without_lungs_of_its_own_leaves_the_lungs(tmp_path: Path) -> None:
+    """What was given comes back, and there is nothing to remark."""
+    hu = half_on((4, 8, 8), 10)
+    lungs = everywhere(hu)
+    found = segmenter(tmp_path / "tiny").segment(volume(hu), lungs)
+    assert found.lungs is lungs
+    assert found.remarks == ()
 
 
 def test_no_lungs_no_lesions(tmp_path: Path) -> None:
@@ -317,7 +338,7 @@ def test_no_lungs_no_lesions(tmp_path: Path) -> None:
     seen: list[float] = []
     empty = LungMask(np.zeros(hu.shape, dtype=np.uint8))
     found = segmenter(tmp_path / "tiny").segment(volume(hu), empty, seen.append)
-    assert not found.labels_zyx.any()
+    assert not found.lesions.labels_zyx.any()
     assert seen[-1] == 1.0
 
 
@@ -342,7 +363,7 @@ def test_progress_rises_from_zero_to_one(tmp_path: Path) -> None:
 def test_the_mask_says_how_it_was_made(tmp_path: Path) -> None:
     """Threshold, spacing and the provider that really ran are in the identity."""
     hu = half_on((4, 8, 8), 9)
-    made = segmenter(tmp_path / "tiny").segment(volume(hu), everywhere(hu)).model
+    made = segmenter(tmp_path / "tiny").segment(volume(hu), everywhere(hu)).lesions.model
     assert made.parameters == (
         "threshold 0.5; spacing z native, in-plane native mm; overlap 0.5; CPUExecutionProvider"
     )
@@ -376,7 +397,7 @@ def test_storage_order_does_not_change_the_anatomy(
     """Head first or feet first, supine or prone, axial or coronal: the same voxels of the patient."""
     hu = half_on(shape, seed)
     upright = volume(hu)
-    expected = looks_aside.segment(upright, everywhere(hu)).labels_zyx
+    expected = looks_aside.segment(upright, everywhere(hu)).lesions.labels_zyx
     shifted = np.zeros(hu.shape, dtype=np.uint8)
     shifted[:-1, :-1, :-1] = hu[1:, 1:, 1:] > 0
     np.testing.assert_array_equal(expected[:-1, :-1, :-1], shifted[:-1, :-1, :-1])
@@ -390,7 +411,7 @@ def test_storage_order_does_not_change_the_anatomy(
     stored = np.ascontiguousarray(stored.transpose(axes))
     affine[:3, :3] = affine[:3, axes]
     other = CtVolume(stored, Geometry(affine, stored.shape, ""), (), ())
-    found = looks_aside.segment(other, everywhere(stored)).labels_zyx
+    found = looks_aside.segment(other, everywhere(stored)).lesions.labels_zyx
 
     back = found.transpose(np.argsort(axes))
     for axis, flip in enumerate(flips):
@@ -425,10 +446,10 @@ def test_resampling_there_and_back_moves_nothing(
         }
     )
     inside = np.ones(shape, dtype=np.uint8)
-    grid = working_grid(inside, spacing, wanted)
-    assert grid is not None
-    values = to_working_grid(hu, inside, grid, None)[np.newaxis]
-    back = np.stack([plane_on_scan(values, grid, plane)[0] for plane in range(shape[0])])
+    sampling = choose_sampling(inside, spacing, wanted)
+    assert sampling is not None
+    values = sampling.to_model(hu, inside)[np.newaxis]
+    back = np.stack([sampling.on_scan(values, plane)[0] for plane in range(shape[0])])
     on = back > 0
     assert on.sum() == pytest.approx(np.count_nonzero(hu > 0), rel=0.06)
     centre = np.array([indices.mean() for indices in np.nonzero(on)])
@@ -450,11 +471,11 @@ def test_native_spacing_leaves_voxels_alone() -> None:
     )
     inside = np.zeros(hu.shape, dtype=np.uint8)
     inside[2:5, 3:8, 1:10] = 1
-    grid = working_grid(inside, SPACING_ZYX_MM, wanted)
-    assert grid is not None
-    values = to_working_grid(hu, inside, grid, None)
+    sampling = choose_sampling(inside, SPACING_ZYX_MM, wanted)
+    assert sampling is not None
+    values = sampling.to_model(hu, inside)
     np.testing.assert_array_equal(values, hu[2:5, 3:8, 1:10])
-    np.testing.assert_array_equal(plane_on_scan(values[np.newaxis], grid, 1)[0], hu[3, 3:8, 1:10])
+    np.testing.assert_array_equal(sampling.on_scan(values[np.newaxis], 1)[0], hu[3, 3:8, 1:10])
 
 
 def test_the_box_keeps_its_margin_inside_the_scan() -> None:
@@ -471,10 +492,10 @@ def test_the_box_keeps_its_margin_inside_the_scan() -> None:
     )
     inside = np.zeros((20, 40, 40), dtype=np.uint8)
     inside[1:10, 10:20, 30:39] = 2
-    grid = working_grid(inside, SPACING_ZYX_MM, wanted)
-    assert grid is not None
-    assert grid.box == (slice(0, 12), slice(5, 25), slice(25, 40))
-    assert grid.shape_zyx == (12, 10, 8)
+    sampling = choose_sampling(inside, SPACING_ZYX_MM, wanted)
+    assert sampling is not None
+    assert sampling.box == (slice(0, 12), slice(5, 25), slice(25, 40))
+    assert sampling.shape_zyx == (12, 10, 8)
 
 
 def test_a_package_that_changed_under_the_node_is_not_opened(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,10 @@ from typing import Annotated
 import typer
 
 from models.training.pneumonia_ct.evaluation import THRESHOLD, fold_figures
-from models.training.pneumonia_ct.folds import FOLDS
+from models.training.pneumonia_ct.export import digest, exported, largest_difference
+from models.training.pneumonia_ct.folds import FOLDS, UNSEEN_SERIES
+from models.training.pneumonia_ct.hu_slices import healthy_volume, phantom_volume
+from models.training.pneumonia_ct.preparations import preparation_figures
 from models.training.pneumonia_ct.sampling import read_sources, split
 from models.training.pneumonia_ct.training import Setup, train, trained
 
@@ -19,6 +23,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Data = Annotated[Path, typer.Option(help="Folder with pneumonia-slices, class-slices and ct-series.")]
 Work = Annotated[Path, typer.Option(help="Where prepared slices and checkpoints are kept.")]
 _WORK = Path("build/pneumonia-ct")
+_PACKAGE = Path(__file__).resolve().parents[2] / "pneumonia-ct"
 
 
 @app.command("train")
@@ -65,6 +70,54 @@ def evaluate(
     figures.parent.mkdir(parents=True, exist_ok=True)
     setup = asdict(Setup()) | {"threshold": THRESHOLD, "flips": flips, "classes": classes}
     figures.write_text(json.dumps({"setup": setup, "folds": folds}, indent=1) + "\n")
+
+
+@app.command()
+def preparations(
+    data: Data,
+    figures: Annotated[Path, typer.Option(help="JSON file to write.")],
+    work: Work = _WORK,
+) -> None:
+    """Compare ways from Hounsfield units to the network, on CT series that each fold did not see."""
+    rows = []
+    for fold, unseen in UNSEEN_SERIES.items():
+        checkpoint = _checkpoint(work, fold, True)
+        if checkpoint.is_file():
+            folders = sorted((data / "ct-series").glob(f"{unseen}*/"))
+            volumes = [*(healthy_volume(folder) for folder in folders), phantom_volume(fold)]
+            for row in preparation_figures(trained(checkpoint), volumes):
+                rows.append({"fold": fold, **row})
+                _tell(
+                    f"fold {fold} {row['series']:28} {row['preparation']:32} "
+                    f"false {row['false_percent']:5.2f} % painted {row['painted_dice']:.3f} "
+                    f"lung {row['lung_dice']:.3f}"
+                )
+    figures.parent.mkdir(parents=True, exist_ok=True)
+    figures.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+
+
+@app.command()
+def export(
+    package: Annotated[Path, typer.Option(help="Folder with model.toml; gets model.onnx.")] = _PACKAGE,
+    work: Work = _WORK,
+    fold: Annotated[int, typer.Option(min=0, max=FOLDS, help="Which network; 0 for the one of all.")] = 0,
+    classes: Annotated[bool, typer.Option(help="Whether it saw the slices with classes.")] = True,
+) -> None:
+    """Write a network as ONNX, and its digest into model.toml."""
+    network = trained(_checkpoint(work, fold, classes))
+    graph = exported(network)
+    manifest = package / "model.toml"
+    text, count = re.subn(
+        r'(?m)^sha256 = "[0-9a-f]*"$', f'sha256 = "{digest(graph)}"', manifest.read_text(encoding="utf-8")
+    )
+    if count != 1:
+        raise SystemExit(f'{manifest} has no single line sha256 = "..."; nothing was written.')
+    (package / "model.onnx").write_bytes(graph)
+    manifest.write_text(text, encoding="utf-8")
+    _tell(
+        f"{package / 'model.onnx'}: {len(graph) / 1e6:.1f} MB, sha256 {digest(graph)}, "
+        f"within {largest_difference(network, graph):.1g} of PyTorch"
+    )
 
 
 def _checkpoint(work: Path, fold: int, classes: bool) -> Path:

@@ -85,7 +85,7 @@ def _other_scanner(values: NDArray[np.float32], rng: np.random.Generator) -> NDA
         if rng.random() < 0.5:
             noise = cv2.GaussianBlur(noise, (0, 0), 0.8) * np.float32(2.0)
         values = values + noise * np.float32(rng.uniform(0.01, 0.08))
-    values = np.clip(values, 0.0, 1.0) ** np.float32(np.exp(rng.uniform(-0.45, 0.45)))
+    values = np.clip(values, 0.0, 1.0) ** np.float32(np.exp(rng.uniform(-0.45, 0.6)))
     middle = np.float32(values.mean())
     values = (values - middle) * np.float32(rng.uniform(0.75, 1.25)) + middle
     return np.clip(values + np.float32(rng.uniform(-0.1, 0.1)), 0.0, 1.0).astype(np.float32)

@@ -17,7 +17,7 @@ from core.domain import FINDING_LABEL, Finding, LesionClass, Side
 from core.geometry import CanonicalOrder
 from inference.framing import Square, square_around
 from inference.lungs import segment_lungs
-from inference.preparation import Clip, prepare
+from inference.preparation import prepare
 from inference.series_reader import read_series
 from lesionnode.phantom import PhantomLesion, PhantomSpec, generate_phantom
 from models.training.pneumonia_ct.implants import with_lesions
@@ -31,6 +31,7 @@ from models.training.pneumonia_ct.slices import (
     STRETCH,
     UNSURE,
     SliceSet,
+    random_window,
 )
 
 #: Value of the tumour in the contours that come with one series.
@@ -39,6 +40,8 @@ _TUMOUR = 3
 _MARGIN_MM = 15.0
 #: Variants of one volume: healthy, painted, painted.
 _PAINTED_COUNTS = (0, 4, 9)
+#: Share of slices that are equalised as the published ones are.
+_EQUALISED = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +116,21 @@ def phantom_case(seed: int) -> SliceSet:
     """
     if seed < 1000:
         raise ValueError(f"phantom seed {seed}: seeds below 1000 are kept for measuring")
+    return _slices_of_phantom(seed)
+
+
+def phantom_volume(seed: int) -> HealthyVolume:
+    """Return a synthetic chest CT without lesions, for measuring the preparation."""
+    phantom = generate_phantom(
+        PhantomSpec(shape_zyx=(60, 256, 256), spacing_zyx_mm=(5.0, 1.4, 1.4), lesions=(), seed=seed)
+    )
+    order = CanonicalOrder.of(phantom.geometry)
+    lungs = order.apply(phantom.truth.lungs_zyx) > 0
+    hu = order.apply(phantom.hu_zyx).astype(np.float32)
+    return HealthyVolume(f"phantom {seed}", hu, lungs, np.zeros_like(lungs), phantom.spec.spacing_zyx_mm)
+
+
+def _slices_of_phantom(seed: int) -> SliceSet:
     rng = np.random.default_rng(seed)
     spec = PhantomSpec(
         shape_zyx=(34, 256, 256),
@@ -151,14 +169,11 @@ def _slices(
     span = range(max(0, int(rows[0]) - margin), min(len(hu_zyx), int(rows[-1]) + 1 + margin))
     pictures, labels = [], []
     for z in span:
-        low, high = (-1024.0, float(rng.uniform(500.0, 1800.0)))
-        if rng.random() < 0.3:
-            low, high = float(rng.uniform(-1400.0, -1000.0)), float(rng.uniform(100.0, 300.0))
         shown = square.cut(hu_zyx[z], SIZE)
         if rng.random() < 0.3:
             shown = _sampled(square, hu_zyx[z])
-        window = Clip(step="clip", low_hu=low, high_hu=high)
-        pictures.append(prepare(shown, [window, STRETCH, EQUALISE]).astype(np.uint8))
+        steps = [random_window(rng), STRETCH, *([EQUALISE] if rng.random() < _EQUALISED else [])]
+        pictures.append(prepare(shown, steps).astype(np.uint8))
         labels.append(_label(square, labels_zyx[z]))
     return SliceSet(name, np.stack(pictures), np.stack(labels), lungs_known=True, classes_known=True)
 

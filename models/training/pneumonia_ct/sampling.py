@@ -23,12 +23,13 @@ from models.training.pneumonia_ct.slices import (
     SliceSet,
     class_cases,
     pneumonia_cases,
+    toned,
 )
 
 PHANTOM_SEEDS = range(1000, 1010)
-#: Slices of each source in a batch of twelve: published slices, slices with classes, real CT without
-#: pneumonia (two thirds of it with painted lesions), phantoms.
-SHARES = {"pneumonia": 8, "classes": 1, "series": 2, "phantoms": 1}
+#: Slices of each source in a batch of twelve: published slices, the same toned, slices with classes, real CT
+#: without pneumonia (two thirds of it with painted lesions), phantoms.
+SHARES = {"pneumonia": 5, "toned": 3, "classes": 1, "series": 2, "phantoms": 1}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +37,7 @@ class Sources:
     """All slices, by source."""
 
     pneumonia: list[SliceSet] = field(default_factory=list)
+    toned: list[SliceSet] = field(default_factory=list)
     classes: list[SliceSet] = field(default_factory=list)
     series: list[SliceSet] = field(default_factory=list)
     phantoms: list[SliceSet] = field(default_factory=list)
@@ -58,7 +60,12 @@ def read_sources(data: Path, cache: Path, tell: Callable[[str], None]) -> Source
             cached: Sources = pickle.load(stream)
         return cached
     tell("reading the published slices")
-    sources = Sources(pneumonia_cases(data / "pneumonia-slices"), class_cases(data / "class-slices"))
+    cases = pneumonia_cases(data / "pneumonia-slices")
+    sources = Sources(
+        pneumonia=cases,
+        toned=[toned(case, seed) for seed, case in enumerate(cases)],
+        classes=class_cases(data / "class-slices"),
+    )
     for number, folder in enumerate(sorted(p for p in (data / "ct-series").iterdir() if p.is_dir())):
         tell(f"preparing {folder.name}")
         sources.series.extend(healthy_cases(healthy_volume(folder), seed=number))
@@ -92,10 +99,11 @@ def split(sources: Sources, fold: int, *, classes: bool) -> tuple[Sources, list[
     unseen = UNSEEN_SERIES.get(fold)
     return (
         Sources(
-            [one for one in sources.pneumonia if of_case[one.case] != fold],
-            sources.classes if classes else [],
-            [one for one in sources.series if unseen is None or not one.case.startswith(unseen)],
-            sources.phantoms,
+            pneumonia=[one for one in sources.pneumonia if of_case[one.case] != fold],
+            toned=[one for one in sources.toned if of_case[one.case] != fold],
+            classes=sources.classes if classes else [],
+            series=[one for one in sources.series if unseen is None or not one.case.startswith(unseen)],
+            phantoms=sources.phantoms,
         ),
         [one for one in sources.pneumonia if of_case[one.case] == fold],
     )

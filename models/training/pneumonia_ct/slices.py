@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.preparation import Equalise, Stretch, prepare
+from inference.preparation import Clip, Equalise, Stretch, prepare
 
 #: Edge of every slice, pixels.
 SIZE = 256
@@ -78,6 +78,7 @@ def class_cases(folder: Path) -> list[SliceSet]:
     """Read the slices with ground glass and consolidation (Fan et al., IEEE TMI 2020).
 
     Each is a case of its own: which of them belong to one patient is not known.
+    It holds the picture as it is and equalised.
 
     Parameters
     ----------
@@ -95,14 +96,61 @@ def class_cases(folder: Path) -> list[SliceSet]:
         for value, bits in _CLASS_VALUES.items():
             table[value] = bits
         shown = place(picture, cv2.INTER_AREA)
-        equalised = prepare(shown.astype(np.float32), [STRETCH, EQUALISE]).astype(np.uint8)
-        labels = place(table[values], cv2.INTER_NEAREST)
-        cases.append(
-            SliceSet(
-                f"class_{path.stem}", equalised[None], labels[None], lungs_known=False, classes_known=True
-            )
-        )
+        stretched = prepare(shown.astype(np.float32), [STRETCH])
+        pictures = np.stack([stretched, prepare(stretched, [EQUALISE])]).astype(np.uint8)
+        labels = np.stack([place(table[values], cv2.INTER_NEAREST)] * 2)
+        cases.append(SliceSet(f"class_{path.stem}", pictures, labels, lungs_known=False, classes_known=True))
     return cases
+
+
+def toned(case: SliceSet, seed: int) -> SliceSet:
+    """Give equalised slices back the grey values of Hounsfield units, as far as one curve for a slice can.
+
+    Equalised slices show healthy lung and soft tissue at other greys in every slice. Three anchors are
+    known: air around the patient, healthy lung, soft tissue. A curve through them brings each near its usual
+    density, and a window as in `hu_slices` makes a picture of it again.
+
+    Parameters
+    ----------
+    case
+        Slices with known lungs.
+    seed
+        Chooses densities and windows.
+
+    Returns
+    -------
+    SliceSet
+        Pictures that are not equalised, with the same labels and the same case.
+    """
+    rng = np.random.default_rng(seed)
+    pairs = zip(case.pictures, case.labels, strict=True)
+    pictures = np.stack([_toned(picture, label, rng) for picture, label in pairs])
+    return SliceSet(case.case, pictures, case.labels, case.lungs_known, case.classes_known)
+
+
+def _toned(
+    picture: NDArray[np.uint8], label: NDArray[np.uint8], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    # Equalising has multiplied the noise of the lung; some of it is taken back.
+    smooth = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.5, 1.0)))
+    healthy = smooth[(label & (LUNG | LESION)) == LUNG]
+    lung = float(np.median(healthy)) if healthy.size > 50 else 50.0
+    dense = smooth[(label & LUNG) == 0]
+    dense = dense[dense > lung + 25.0]
+    tissue = max(float(np.median(dense)) if dense.size > 50 else 150.0, lung + 40.0)
+    greys = [0.0, lung, tissue, max(255.0, tissue + 20.0)]
+    hu = [-1050.0, rng.uniform(-900.0, -800.0), rng.uniform(10.0, 60.0), rng.uniform(400.0, 1100.0)]
+    values = np.interp(smooth.astype(np.float32), greys, hu).astype(np.float32)
+    return prepare(values, [random_window(rng), STRETCH]).astype(np.uint8)
+
+
+def random_window(rng: np.random.Generator) -> Clip:
+    """Return the window of some viewer: most often all that matters, at times that for lungs."""
+    if rng.random() < 0.25:
+        low, high = rng.uniform(-1400.0, -1000.0), rng.uniform(100.0, 300.0)
+    else:
+        low, high = -1024.0, rng.uniform(400.0, 1500.0)
+    return Clip(step="clip", low_hu=float(low), high_hu=float(high))
 
 
 def place(picture: NDArray[np.uint8], method: int) -> NDArray[np.uint8]:

@@ -1,0 +1,58 @@
+"""The real CT series that measurements read: folders under ``ct-series`` of the data folder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from core.errors import NodeError
+
+_DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def series_folders(data: Path | None = None, only: str = "") -> list[Path]:
+    """Find the series.
+
+    Parameters
+    ----------
+    data
+        Data folder; None for the one that LESION_NODE_DATA names.
+    only
+        Start of the names that are wanted.
+
+    Returns
+    -------
+    list of Path
+        One folder per series, by name.
+
+    Raises
+    ------
+    NodeError
+        There is none; the message says where it was looked for.
+    """
+    data = Path(os.environ.get("LESION_NODE_DATA", _DEFAULT)) if data is None else data
+    root = data / "ct-series"
+    folders = sorted(path for path in root.glob(f"{only}*") if path.is_dir())
+    if not folders:
+        wanted = f'whose name starts with "{only}" ' if only else ""
+        raise NodeError(
+            f"No CT series {wanted}at {root}; name the data folder with --data or LESION_NODE_DATA."
+        )
+    return folders
+
+
+def series_files(folder: Path) -> list[Path]:
+    """Return the files of one series."""
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def add_series_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data`` and ``--only``."""
+    parser.add_argument("--data", type=Path, metavar="DIR", help="data folder (else LESION_NODE_DATA)")
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="START",
+        help="only series whose name starts so, for models that were trained on the others",
+    )

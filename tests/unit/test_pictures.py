@@ -1,0 +1,163 @@
+"""Slice models on pictures without Hounsfield units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from core.errors import InferenceError
+from inference.manifest import Manifest
+from inference.pictures import PictureMasks, segment_pictures
+from inference.preparation import Equalise, Stretch
+from inference.session import ExecutionPolicy, ModelSession, open_session
+from tests.helpers.packages import AS_PICTURES, TinyModel, slice_model, tiny_package
+
+Opened = tuple[ModelSession, Manifest]
+
+
+def opened(folder: Path, model: TinyModel) -> Opened:
+    """Write, load and open a package on the CPU."""
+    package = tiny_package(folder, model)
+    return open_session(package, ExecutionPolicy.CPU), package.manifest
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    """Bright from half white on is lung and lesion, from three quarters on consolidation."""
+    return opened(tmp_path_factory.mktemp("models") / "tiny", slice_model(preparation=AS_PICTURES))
+
+
+def spot(shape: tuple[int, int], centre: tuple[float, float], radius: float) -> NDArray[np.uint8]:
+    """A white disc with a soft border on black."""
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]]
+    distance = np.hypot(y - centre[0], x - centre[1])
+    return np.rint(255 * np.clip(0.5 + (radius - distance) / 4, 0, 1)).astype(np.uint8)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.tuples(st.integers(50, 260), st.integers(50, 260)),
+    st.floats(0.5, 1.0),
+    st.tuples(st.floats(0.35, 0.65), st.floats(0.35, 0.65)),
+)
+def test_a_spot_comes_back_to_its_place(
+    model: Opened, shape: tuple[int, int], fit: float, centre: tuple[float, float]
+) -> None:
+    """Of whatever size and shape the picture is, the spot keeps its centre and its area on its own pixels."""
+    radius = 0.2 * min(shape)
+    picture = spot(shape, (centre[0] * shape[0], centre[1] * shape[1]), radius)
+    (found,) = segment_pictures(*model, [picture], equalised=True, fit=fit).lesion
+    truth = picture >= 128
+    assert found.shape == shape
+    pixel = max(1.0, max(shape) / fit / 64)
+    # A third of the model's pixel all around.
+    assert found.sum() == pytest.approx(truth.sum(), abs=0.02 * truth.sum() + 2 * np.pi * radius * pixel / 3)
+    for before, after in zip(np.nonzero(truth), np.nonzero(found), strict=True):
+        assert after.mean() == pytest.approx(before.mean(), abs=0.25 * pixel)
+
+
+def test_the_channels_become_lung_lesion_and_consolidation(model: Opened) -> None:
+    """Grey levels fall into the masks that the model's channels mean, several pictures in their order."""
+    picture = np.zeros((64, 64), dtype=np.uint8)
+    picture[8:24], picture[24:40], picture[40:56] = 80, 150, 230
+    masks = segment_pictures(
+        *model, [picture, picture.T, *[picture] * 4], equalised=True, fit=1.0, keep_probabilities=True
+    )
+    assert masks.lung is not None
+    assert masks.consolidation is not None
+    assert masks.probabilities is not None
+    assert len(masks.lesion) == len(masks.lung) == len(masks.consolidation) == len(masks.probabilities) == 6
+    np.testing.assert_array_equal(masks.lesion[0], picture >= 150)
+    np.testing.assert_array_equal(masks.lung[5], picture >= 150)
+    np.testing.assert_array_equal(masks.consolidation[0], picture == 230)
+    np.testing.assert_array_equal(masks.lesion[1], picture.T >= 150)
+    assert masks.probabilities[0].shape == (3, 64, 64)
+    np.testing.assert_allclose(masks.probabilities[0][1], picture / 255, atol=1e-6)
+
+
+def test_raw_pictures_are_stretched_and_equalised_first(model: Opened) -> None:
+    """What the model sees of a raw picture is what it would see of the same picture prepared before."""
+    rng = np.random.default_rng(2)
+    raw = cv2.GaussianBlur(rng.integers(20, 120, (64, 64)).astype(np.uint8), (0, 0), 3)
+    ready = Equalise(step="equalise", clip_limit=7, tiles=4).apply(
+        Stretch(step="stretch").apply(raw.astype(np.float32))
+    )
+
+    def lesion(picture: NDArray[np.uint8], equalised: bool) -> NDArray[np.float32]:
+        found = segment_pictures(*model, [picture], equalised=equalised, fit=1.0, keep_probabilities=True)
+        assert found.probabilities is not None
+        return found.probabilities[0][1]
+
+    np.testing.assert_array_equal(lesion(raw, False), lesion(ready.astype(np.uint8), True))
+    assert np.abs(lesion(raw, True) - lesion(raw, False)).max() > 0.2
+
+
+def test_no_pictures_give_no_masks(model: Opened) -> None:
+    """An empty list is an answer; what the model never gives stays None."""
+    found = segment_pictures(*model, [], equalised=True, fit=1.0)
+    assert found.lesion == found.lung == found.consolidation == ()
+    assert found.probabilities is None
+
+
+def test_without_channels_for_them_there_are_no_lungs_and_no_consolidation(tmp_path: Path) -> None:
+    """None says that the model does not tell; empty masks would say that there is nothing."""
+    whole = slice_model(preparation=AS_PICTURES)
+    decision = whole.replace['decision = "each"'].split("\n")[0]
+    bare = slice_model(preparation=AS_PICTURES, replace={**whole.replace, 'decision = "each"': decision})
+    found = segment_pictures(
+        *opened(tmp_path / "tiny", bare), [np.full((9, 9), 255, np.uint8)], equalised=True, fit=1.0
+    )
+    assert (found.lung, found.consolidation) == (None, None)
+    assert found.lesion[0].all()
+
+
+@pytest.mark.parametrize(
+    ("make", "equalised", "words"),
+    [
+        (TinyModel, True, "does not see whole slices"),
+        (lambda: TinyModel(axes="NCYX", patch_zyx=(1, 16, 16)), True, "does not see whole slices"),
+        (slice_model, True, 'has no step "stretch"'),
+        (slice_model, False, 'has no step "stretch"'),
+    ],
+)
+def test_models_that_cannot_see_pictures_are_refused(
+    tmp_path: Path, make: Callable[[], TinyModel], equalised: bool, words: str
+) -> None:
+    """Blocks, patches at a spacing, and models that need Hounsfield units: the message says which."""
+    with pytest.raises(InferenceError, match=words):
+        segment_pictures(
+            *opened(tmp_path / "tiny", make()), [np.zeros((8, 8), np.uint8)], equalised=equalised, fit=1.0
+        )
+
+
+@pytest.mark.parametrize(
+    ("picture", "fit", "words"),
+    [
+        (np.zeros((8, 8, 3), np.uint8), 1.0, r"Picture 2: found uint8 \(8, 8, 3\)"),
+        (np.zeros((8, 8), np.int16), 1.0, "Picture 2: found int16"),
+        (np.zeros((0, 8), np.uint8), 1.0, "Picture 2"),
+        (np.zeros((8, 8), np.uint8), 1.5, "fit: found 1.5"),
+        (np.zeros((8, 8), np.uint8), 0.0, "fit: found 0"),
+    ],
+)
+def test_what_is_no_picture_is_refused(
+    model: Opened, picture: NDArray[np.uint8], fit: float, words: str
+) -> None:
+    """Colour, other types, empty pictures and a share beyond the patch are told, not guessed at."""
+    good = np.zeros((8, 8), np.uint8)
+    with pytest.raises(InferenceError, match=words):
+        segment_pictures(*model, [good, picture], equalised=True, fit=fit)
+
+
+def test_masks_are_frozen(model: Opened) -> None:
+    """What was found cannot be exchanged afterwards."""
+    found: PictureMasks = segment_pictures(*model, [], equalised=True, fit=1.0)
+    with pytest.raises(AttributeError):
+        found.lesion = ()  # type: ignore[misc]
