@@ -52,7 +52,7 @@ def cross_validation(figures: Figures) -> str:
     ]
     setup = [f"{key} {value}" for key, value in figures.get("setup", {}).items() if _is_plain(value)]
     closing = f"\n\nSetup: {', '.join(setup)}." if setup else ""
-    return _table(heads, rows) + closing
+    return markdown_table(heads, rows) + closing
 
 
 def external(figures: Figures) -> str:
@@ -68,7 +68,7 @@ def external(figures: Figures) -> str:
         for key, values in figures["summary"].items()
     ]
     opening = f"{figures['slices']} slices of {len(figures['cases'])} cases"
-    table = _table(["", "mean ± sd", "median", "all voxels together", "n"], rows)
+    table = markdown_table(["", "mean ± sd", "median", "all voxels together", "n"], rows)
     return f"{opening}, threshold {figures['threshold']:g}.\n\n{table}"
 
 
@@ -85,7 +85,7 @@ def series(figures: Figures) -> str:
         volumes = [_ml(one[key]) for key in ("ground_glass_ml", "consolidation_ml")]
         share = f"{one['burden_percent']:.1f} %"
         rows.append([*name, lungs, _ml(one["burden_ml"]), share, *volumes, f"{one['seconds']:.1f}"])
-    table = _table(heads, rows)
+    table = markdown_table(heads, rows)
     expert = figures["expert"]
     if expert is None:
         return table
@@ -121,7 +121,7 @@ def implants(figures: Figures) -> str:
     heads = ["", *(f"{size} ml" for size in sizes)]
 
     def by_density(show: Callable[[Figures], str]) -> str:
-        return _table(
+        return markdown_table(
             heads,
             (
                 [
@@ -185,7 +185,7 @@ def phantom(figures: Figures) -> str:
             f"without lesions {healthy['mean']:.2f} % of the lungs are marked, "
             f"at most {healthy['largest']:.2f} %"
         )
-    return f"{_table(heads, rows)}\n\n{'; '.join(closing)}."
+    return f"{markdown_table(heads, rows)}\n\n{'; '.join(closing)}."
 
 
 def speed(figures: Figures) -> str:
@@ -197,7 +197,9 @@ def speed(figures: Figures) -> str:
     volume, machine = figures["volume"], figures["machine"]
     edges = " × ".join(str(edge) for edge in figures["patch"]["zyx"])
     return (
-        _table(["threads", f"ms a run of {figures['patch']['batch']} × ({edges})", "ms a slice"], rows)
+        markdown_table(
+            ["threads", f"ms a run of {figures['patch']['batch']} × ({edges})", "ms a slice"], rows
+        )
         + f"\n\n{volume['slices']} slices of 512 × 512 at {volume['spacing_zyx_mm'][0]:g} mm: lesions in "
         f"{volume['segment_s']:.1f} s, after {volume['lungs_s']:.1f} s for the lungs; "
         f"{volume['peak_mib']} MiB at most, volume and model included. "
@@ -216,7 +218,7 @@ def provenance(figures: Figures) -> str:
         facts.append(("parameters", f"{figures['parameters']:,}"))
     if "training" in figures:
         facts.append(("training", figures["training"]))
-    table = _table(["", ""], ([name, value] for name, value in facts))
+    table = markdown_table(["", ""], ([name, value] for name, value in facts))
     rows = [
         [
             one["data"],
@@ -226,10 +228,10 @@ def provenance(figures: Figures) -> str:
         ]
         for one in figures["trained_on"]
     ]
-    return f"{table}\n\n{_table(['trained on', 'patients', 'slices', 'licence'], rows)}"
+    return f"{table}\n\n{markdown_table(['trained on', 'patients', 'slices', 'licence'], rows)}"
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table; the first column is text, the others are numbers."""
     lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)

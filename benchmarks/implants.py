@@ -145,6 +145,11 @@ def print_figures(figures: dict[str, Any]) -> None:
         f"{len(figures['lesions'])} lesions in {len(figures['series'])} series, seed {figures['seed']}; "
         f"{figures['not_judged']} not judged because the model had marked their place before"
     )
+    print_summary(figures)
+
+
+def print_summary(figures: dict[str, Any]) -> None:
+    """Print the tables of `implant_judgement.summary`."""
     table(
         "Lesions of known volume in real CT: detected, and error of the volume, median (quartiles), percent",
         ("density", "volume, ml", "n", "detected", "sensitivity", "volume error, %"),

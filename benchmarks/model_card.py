@@ -13,6 +13,8 @@ external          external.json          python -m benchmarks.accuracy --json
 series, kernels   series.json            python -m benchmarks.series --json
 implants          implants.json          python -m benchmarks.implants --json
 phantom           phantom.json           python -m benchmarks.phantom_lesions --json
+unseen            unseen.json            python -m benchmarks.unseen --json
+preparations      preparations.json      python -m models.training.pneumonia_ct preparations
 speed             speed.json             python -m benchmarks.inference --json
 provenance        provenance.json        training, see below
 ================  =====================  ==========================================================
@@ -43,7 +45,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import card_sections
+from benchmarks import card_sections, card_unseen
 from core.errors import ModelError
 from inference.model_package import CARD_FILE, load_package
 
@@ -74,6 +76,8 @@ SECTIONS = {
     "kernels": Section("series", card_sections.kernels),
     "implants": Section("implants", card_sections.implants),
     "phantom": Section("phantom", card_sections.phantom),
+    "unseen": Section("unseen", card_unseen.unseen),
+    "preparations": Section("preparations", card_unseen.preparations),
     "speed": Section("speed", card_sections.speed),
     "provenance": Section("provenance", card_sections.provenance),
 }

@@ -158,7 +158,8 @@ def between_kernels(sharp: Analysis, soft: Analysis) -> dict[str, Any] | None:
 
 def print_figures(figures: Mapping[str, Any]) -> None:
     """Print the tables."""
-    line(model_line(figures["model"]))
+    if figures["model"] is not None:
+        line(model_line(figures["model"]))
     table(
         "Real CT; nobody has labelled pneumonia in it",
         (

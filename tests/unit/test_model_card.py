@@ -152,7 +152,36 @@ PROVENANCE = {
     "parameters": 1234567,
     "trained_on": [{"data": "A set", "patients": None, "slices": 1126, "licence": "CC BY-NC"}],
 }
+UNSEEN = {
+    "folds": [
+        {
+            "fold": f"fold-{fold}",
+            "series": SERIES["series"],
+            "expert": SERIES["expert"] if fold == 1 else None,
+            "kernels": SERIES["kernels"] if fold == 2 else None,
+        }
+        for fold in (1, 2)
+    ],
+    "implants": IMPLANTS,
+}
+PREPARATIONS = {
+    "rows": [
+        {
+            "fold": fold,
+            "series": series,
+            "preparation": name,
+            "false_percent": false * fold,
+            "painted_dice": 0.5,
+            "lung_dice": 0.9,
+        }
+        for name, false in (("window", 0.2), ("no window", 4.0))
+        for fold in (1, 2)
+        for series in ("scanner", f"phantom {fold}")
+    ]
+}
 FIGURES: dict[str, dict[str, Any]] = {
+    "unseen": UNSEEN,
+    "preparations": PREPARATIONS,
     "cross-validation": CROSS_VALIDATION,
     "external": EXTERNAL,
     "series": SERIES,
@@ -235,6 +264,23 @@ def section(folder: Path, name: str) -> str:
                 "| healthy | 1 | 2.5 mm | HFS | soft | 0 of 0 | 13.0 % | 13.5 % | – |",
                 "100 % of 6 lesions",
                 "at most 0.44 %",
+            ],
+        ),
+        (
+            "unseen",
+            [
+                "| scanner-5mm | fold-2 | 1.00 % |",
+                "| scanner-8mm | fold-1 | refused |",
+                "scanner-5mm, fold-1: outside the tumour and its surroundings of 5 mm 0.18 % of the lungs",
+                "two kernels, fold-2: 3.00 and 3.40 %",
+                "| faint ground glass | – | 5 of 10 |",
+            ],
+        ),
+        (
+            "preparations",
+            [
+                "| window | 0.30 % | 0.30 % | 0.500 | 0.500 | 0.900 |",
+                "| no window | 6.00 % | 6.00 % | 0.500 |",
             ],
         ),
         ("speed", ["| 1 | 200.0 | 50.0 |", "lesions in 8.2 s", "900 MiB"]),
