@@ -6,31 +6,31 @@ expert sees tumour, neither mask is judged.
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.metrics import dice
+from benchmarks.real_series import series_files, series_folders
 from core.domain import LUNG_LABEL
+from core.errors import NodeError
 from inference.lungs import coverage_remarks, segment_lungs
 from inference.series_reader import read_series
 
-_DATA = Path(os.environ.get("LESION_NODE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 _SERIES = "siemens-biograph40-3mm"
 _TUMOUR = 3
 
 
 def main() -> int:
     """Print the table; return the exit status."""
-    folder = _DATA / "ct-series" / _SERIES
-    if not folder.is_dir():
-        print(f"No real data at {folder}; set LESION_NODE_DATA.", file=sys.stderr)
+    try:
+        (folder,) = series_folders(only=_SERIES)
+    except NodeError as error:
+        print(error, file=sys.stderr)
         return 1
-    volume = read_series(sorted(folder.iterdir()))
+    volume = read_series(series_files(folder))
     with np.load(folder.with_name(f"{_SERIES}-lungs.npz")) as expert:
         truth = expert["labels_zyx"]
     if volume.geometry.affine_lps[2, 0] < 0:  # the expert's slices rise to the head

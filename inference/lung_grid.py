@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from core.domain import LUNG_LABEL
+
 #: Wanted distance of coarse voxels, mm: fine enough for the wall of the trachea.
 COARSE_MM = 2.0
 #: Half way between aerated lung (about −850 HU) and soft tissue (about 40 HU) the border would be −400;
@@ -17,6 +19,10 @@ AIR_BELOW_HU = -300
 #: Coarse code of a voxel: outside; border, where the full grid decides; inside whatever its density.
 OUTSIDE, BORDER, INSIDE = 0, 1, 2
 CODES_PER_LUNG = 3
+
+#: Radius of the closing of the outline: a notch up to twice as wide is a vessel or a septum that reaches the
+#: border, with its blur; a wider one may be hilum or chest wall.
+_NOTCH_MM = 3.0
 
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
@@ -109,6 +115,36 @@ def refine(
         border = code % CODES_PER_LUNG == BORDER
         for z in range(int(k) * step, min((int(k) + 1) * step, slices)):
             out_zyx[z] = label * (inside | (border & (hu_zyx[z] < AIR_BELOW_HU)))
+
+
+def close_notches(labels_zyx: NDArray[np.uint8], spacing_yx_mm: tuple[float, float]) -> None:
+    """Fill narrow notches of each lung's outline on the full grid, in place.
+
+    At the border the full-grid density decides, so a vessel or an opacity that ends there leaves a notch,
+    which the closing on the coarse grid does not see: averaged with its surroundings it is air.
+
+    Parameters
+    ----------
+    labels_zyx
+        (z, y, x) uint8, `LUNG_LABEL`; any strides. What one lung holds the other does not take.
+    spacing_yx_mm
+        Distance of rows and of columns, mm.
+    """
+    radius_y, radius_x = (round(_NOTCH_MM / spacing) for spacing in spacing_yx_mm)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_x + 1, 2 * radius_y + 1))
+    for plane in labels_zyx:
+        for label in LUNG_LABEL.values():
+            lung = np.ascontiguousarray(plane == label).view(np.uint8)
+            x, y, width, height = cv2.boundingRect(lung)
+            if not width:
+                continue
+            box = np.s_[
+                max(y - radius_y, 0) : y + height + radius_y, max(x - radius_x, 0) : x + width + radius_x
+            ]
+            closed = cv2.morphologyEx(
+                lung[box], cv2.MORPH_CLOSE, disc, borderType=cv2.BORDER_CONSTANT, borderValue=0
+            )
+            plane[box][(closed > 0) & (plane[box] == 0)] = label
 
 
 def erode(mask_zyx: NDArray[np.uint8], *, in_plane: bool) -> NDArray[np.uint8]:

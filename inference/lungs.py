@@ -18,6 +18,7 @@ from inference.lung_grid import (
     CODES_PER_LUNG,
     INSIDE,
     CoarseGrid,
+    close_notches,
     coarsen,
     dilate,
     erode,
@@ -46,7 +47,8 @@ def segment_lungs(volume: CtVolume) -> LungMask:
     """Find the right and the left lung.
 
     Air inside the body is found on a grid of about 2 mm; trachea and main bronchi are taken out, the lungs
-    parted, dense parts inside the outline filled; the border follows the density of the full grid.
+    parted, dense parts inside the outline filled; the border follows the density of the full grid,
+    but for narrow notches.
     Consolidation counts as lung where lung or a concavity of the costal side encloses it, where it lies in
     front of the ribs, or at the back between lung above and below; a lung, or most of a lobe, without any
     air cannot be told from effusion this way and stays out.
@@ -68,7 +70,8 @@ def segment_lungs(volume: CtVolume) -> LungMask:
     """
     order = CanonicalOrder.of(volume.geometry)
     hu_zyx = order.apply(volume.hu_zyx)
-    whole = coarsen(hu_zyx, order.apply_geometry(volume.geometry).spacing_zyx_mm)
+    spacing_zyx_mm = order.apply_geometry(volume.geometry).spacing_zyx_mm
+    whole = coarsen(hu_zyx, spacing_zyx_mm)
     air = _covered_air(whole)
     box = _box(air, margin=_MARGIN)
     grid, air = whole.crop(box), air[box]
@@ -78,7 +81,9 @@ def segment_lungs(volume: CtVolume) -> LungMask:
     codes = np.zeros(whole.hu_zyx.shape, np.uint8)
     codes[box] = _codes(grid, _complete(grid, lungs, tubes), tubes)
     labels_zyx = np.zeros(volume.hu_zyx.shape, np.uint8)
-    refine(hu_zyx, codes, whole.slices_per_step, order.apply(labels_zyx))
+    canonical = order.apply(labels_zyx)
+    refine(hu_zyx, codes, whole.slices_per_step, canonical)
+    close_notches(canonical, spacing_zyx_mm[1:])
     return LungMask(labels_zyx)
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from core.domain import CtVolume, LungMask
 from core.errors import NotAChest
 from core.geometry import Geometry
+from inference.lung_grid import close_notches
 from inference.lungs import coverage_remarks, segment_lungs
 from lesionnode.phantom.spec import Phantom
 
@@ -231,6 +232,41 @@ def _reference() -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
     return hu, segment_lungs(canonical_volume(hu)).labels_zyx
 
 
+@given(
+    width=st.integers(1, 24),
+    column=st.integers(10, 50),
+    pixel_mm=st.sampled_from([0.6, 0.8, 1.0]),
+    flipped=st.booleans(),
+)
+def test_fills_narrow_notches_of_the_outline_and_no_wide_ones(
+    width: int, column: int, pixel_mm: float, flipped: bool
+) -> None:
+    """A cleft of up to 5 mm from the border becomes lung but for its mouth, one of 7 mm or more stays."""
+    assume(not 5 < width * pixel_mm < 7)
+    whole = np.zeros((1, 60, 90), np.uint8)
+    whole[0, 20:50, 5:85] = 1
+    cleft = np.zeros(whole.shape, bool)
+    cleft[0, 20:45, column : column + width] = True
+    labels = np.where(cleft, np.uint8(0), whole)
+    close_notches(labels[:, ::-1] if flipped else labels, (pixel_mm, pixel_mm))
+    assert not labels[whole == 0].any()
+    assert labels[(whole > 0) & ~cleft].all()
+    if width * pixel_mm <= 5:
+        mouth = 20 + round(3 / pixel_mm)  # rows in which the closing's disc rounds the edge
+        assert labels[0, mouth:45, column : column + width].all()
+    else:
+        assert np.mean(labels[cleft]) < 0.3
+
+
+def test_closing_notches_takes_nothing_from_the_other_lung() -> None:
+    """Where the left lung fills a narrow cleft of the right one, it stays left."""
+    labels = np.ones((1, 40, 40), np.uint8)
+    labels[0, :30, 19:21] = 2
+    before = labels.copy()
+    close_notches(labels, (1.0, 1.0))
+    assert np.array_equal(labels, before)
+
+
 def test_gives_the_same_labels_twice(healthy: Chest, found: NDArray[np.uint8]) -> None:
     """Nothing depends on chance or on memory left over from another call."""
     case = segment_lungs(canonical_volume(np.roll(healthy.hu, 5, axis=0)))
@@ -311,7 +347,7 @@ def _real(name: str) -> CtVolume:
 
 @pytest.mark.real_data
 def test_agrees_with_an_expert() -> None:
-    """Dice of each lung against expert contours is at least 0.95 where the expert sees no tumour."""
+    """Dice of each lung against expert contours is at least 0.97 where the expert sees no tumour."""
     volume = _real("siemens-biograph40-3mm")
     with np.load(SERIES / "siemens-biograph40-3mm-lungs.npz") as expert:
         truth = expert["labels_zyx"]
@@ -319,7 +355,7 @@ def test_agrees_with_an_expert() -> None:
     if volume.geometry.affine_lps[2, 0] < 0:
         truth = truth[::-1]
     for label in (1, 2):
-        assert dice((labels == label) & (truth != 3), truth == label) >= 0.95
+        assert dice((labels == label) & (truth != 3), truth == label) >= 0.97
         assert not np.any((labels == label) & (truth == 3 - label))
 
 

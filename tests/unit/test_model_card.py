@@ -338,6 +338,13 @@ def test_figures_of_another_model_file_are_not_shown(
     assert "lesion Dice" in section(package, "cross-validation")
 
 
+def test_figures_of_a_model_that_saw_less_are_shown(package: Path) -> None:
+    """The pictures of another source are judged by another model file, on purpose."""
+    write_figures(package, "external", EXTERNAL | {"model": {"sha256": "0" * 64}})
+    assert main([str(package)]) == 0
+    assert "50 slices" in section(package, "external")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

@@ -59,7 +59,7 @@ def evaluate(
             _tell(f"fold {fold} has not been trained")
             continue
         _, apart = split(sources, fold, classes=classes)
-        cases = fold_figures(trained(checkpoint), apart, flips=flips)
+        cases = fold_figures(trained(checkpoint), apart.pneumonia, flips=flips)
         for case in cases:
             _tell(
                 f"fold {fold} {case['case']:24} lesion {case['lesion_dice']:.3f} lung {case['lung_dice']:.3f}"

@@ -15,6 +15,11 @@ UNSEEN_SERIES = {
 }
 
 
+def fold_of(place: int) -> int:
+    """Return the fold that the slice with classes at this place keeps apart, 1 to 5."""
+    return 1 + place % FOLDS
+
+
 def patient_of(case: str) -> str:
     """Return the patient of a case: `radiopaedia_10_85902_1` and `_3` are two scans of one."""
     parts = case.split("_")

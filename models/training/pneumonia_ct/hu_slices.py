@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from core.domain import FINDING_LABEL, Finding, LesionClass, Side
+from core.domain import FINDING_LABEL, LUNG_LABEL, Finding, LesionClass, Side
 from core.geometry import CanonicalOrder
 from inference.framing import Square, square_around
 from inference.lungs import segment_lungs
@@ -38,6 +38,10 @@ from models.training.pneumonia_ct.slices import (
 _TUMOUR = 3
 #: Slices beyond the lungs that are shown too.
 _MARGIN_MM = 15.0
+#: How far around a tumour, and around other dense blobs, it is not known whether the lung is healthy.
+_AROUND_TUMOUR_MM, _AROUND_BLOB_MM = 30.0, 8.0
+#: Disease beside the tumour, found by looking: the right lung above this height, LPS mm, is partly destroyed.
+_DISEASED_FROM_MM = {"siemens-biograph40-3mm": -432.0}
 #: Variants of one volume: healthy, painted, painted.
 _PAINTED_COUNTS = (0, 4, 9)
 #: Share of slices that are equalised as the published ones are.
@@ -81,14 +85,20 @@ def healthy_volume(folder: Path) -> HealthyVolume:
     order = CanonicalOrder.of(volume.geometry)
     spacing = order.apply_geometry(volume.geometry).spacing_zyx_mm
     hu = order.apply(volume.hu_zyx).astype(np.float32)
-    lungs = order.apply(segment_lungs(volume).labels_zyx) > 0
-    unsure = _dense_blobs(hu, lungs, spacing)
+    labels = order.apply(segment_lungs(volume).labels_zyx)
+    lungs, right = labels > 0, labels == LUNG_LABEL[Side.RIGHT]
+    unsure = _grown(_dense_blobs(hu, lungs, spacing), spacing, _AROUND_BLOB_MM)
     contours = folder.with_name(f"{folder.name}-lungs.npz")
     if contours.is_file():
         with np.load(contours) as expert:
             # Their slices rise to the head; rows and columns are those of the images, as canonical ones here.
             tumour = expert["labels_zyx"] == _TUMOUR
-        unsure |= np.asarray(ndimage.binary_dilation(tumour, iterations=4))
+        # Behind the tumour the lung is consolidated too.
+        unsure |= _grown(tumour, spacing, _AROUND_TUMOUR_MM)
+    if folder.name in _DISEASED_FROM_MM:
+        lower_mm = float(order.apply_geometry(volume.geometry).affine_lps[2, 3])
+        first = max(0, round((_DISEASED_FROM_MM[folder.name] - lower_mm) / spacing[0]))
+        unsure[first:] |= right[first:]
     return HealthyVolume(folder.name, hu, lungs, unsure, spacing)
 
 
@@ -204,8 +214,16 @@ def _dense_blobs(
     opened = np.stack(
         [cv2.morphologyEx(p.astype(np.uint8), cv2.MORPH_OPEN, disc.astype(np.uint8)) for p in dense]
     )
-    wide = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    return np.stack([cv2.dilate(plane, wide) for plane in opened]) > 0
+    return opened > 0
+
+
+def _grown(
+    mask_zyx: NDArray[np.bool_], spacing_zyx_mm: tuple[float, float, float], reach_mm: float
+) -> NDArray[np.bool_]:
+    """Return what lies within a distance of the mask."""
+    if not mask_zyx.any():
+        return mask_zyx
+    return np.asarray(ndimage.distance_transform_edt(~mask_zyx, sampling=spacing_zyx_mm) <= reach_mm)
 
 
 def _random_lesion(rng: np.random.Generator) -> PhantomLesion:

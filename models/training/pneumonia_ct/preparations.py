@@ -39,8 +39,8 @@ class Variant:
     """
 
     name: str
-    window_hu: tuple[float, float] | None = (-1024.0, 1200.0)
-    equalised: bool = True
+    window_hu: tuple[float, float] | None = (-1024.0, 600.0)
+    equalised: bool = False
     field_of_view: float = FIELD_OF_VIEW
 
     @property
@@ -56,13 +56,13 @@ class Variant:
 
 VARIANTS = (
     Variant("no window", window_hu=None),
-    Variant("-1024 to 3000 HU", window_hu=(-1024.0, 3000.0)),
-    Variant("-1024 to 1200 HU"),
-    Variant("-1024 to 600 HU", window_hu=(-1024.0, 600.0)),
-    Variant("-1350 to 150 HU", window_hu=(-1350.0, 150.0)),
-    Variant("-1024 to 1200 HU, not equalised", equalised=False),
-    Variant("-1024 to 1200 HU, square 1.15", field_of_view=1.15),
-    Variant("-1024 to 1200 HU, square 1.60", field_of_view=1.6),
+    Variant("−1024 to 1200 HU", window_hu=(-1024.0, 1200.0)),
+    Variant("−1024 to 600 HU"),
+    Variant("−1024 to 300 HU", window_hu=(-1024.0, 300.0)),
+    Variant("−1350 to 150 HU", window_hu=(-1350.0, 150.0)),
+    Variant("−1024 to 600 HU, equalised", equalised=True),
+    Variant("−1024 to 600 HU, square 1.15", field_of_view=1.15),
+    Variant("−1024 to 600 HU, square 1.60", field_of_view=1.6),
 )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.training.pneumonia_ct.augment import augmented
-from models.training.pneumonia_ct.folds import UNSEEN_SERIES, fold_of_cases
+from models.training.pneumonia_ct.folds import UNSEEN_SERIES, fold_of, fold_of_cases
 from models.training.pneumonia_ct.hu_slices import healthy_cases, healthy_volume, phantom_case
 from models.training.pneumonia_ct.slices import (
     CONSOLIDATION,
@@ -32,7 +32,7 @@ PHANTOM_SEEDS = range(1000, 1010)
 SHARES = {"pneumonia": 5, "toned": 3, "classes": 1, "series": 2, "phantoms": 1}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Sources:
     """All slices, by source."""
 
@@ -78,7 +78,7 @@ def read_sources(data: Path, cache: Path, tell: Callable[[str], None]) -> Source
     return sources
 
 
-def split(sources: Sources, fold: int, *, classes: bool) -> tuple[Sources, list[SliceSet]]:
+def split(sources: Sources, fold: int, *, classes: bool) -> tuple[Sources, Sources]:
     """Keep the patients of a fold apart.
 
     Parameters
@@ -93,7 +93,8 @@ def split(sources: Sources, fold: int, *, classes: bool) -> tuple[Sources, list[
     Returns
     -------
     tuple
-        What to train on, and the cases kept apart.
+        What to train on, and the published cases and slices with classes that are kept apart. Which slices
+        with classes belong to one patient is not known: every fifth is kept apart.
     """
     of_case = fold_of_cases({one.case: len(one.pictures) for one in sources.pneumonia})
     unseen = UNSEEN_SERIES.get(fold)
@@ -101,11 +102,14 @@ def split(sources: Sources, fold: int, *, classes: bool) -> tuple[Sources, list[
         Sources(
             pneumonia=[one for one in sources.pneumonia if of_case[one.case] != fold],
             toned=[one for one in sources.toned if of_case[one.case] != fold],
-            classes=sources.classes if classes else [],
+            classes=[one for place, one in enumerate(sources.classes) if classes and fold_of(place) != fold],
             series=[one for one in sources.series if unseen is None or not one.case.startswith(unseen)],
             phantoms=sources.phantoms,
         ),
-        [one for one in sources.pneumonia if of_case[one.case] == fold],
+        Sources(
+            pneumonia=[one for one in sources.pneumonia if of_case[one.case] == fold],
+            classes=[one for place, one in enumerate(sources.classes) if fold_of(place) == fold],
+        ),
     )
 
 

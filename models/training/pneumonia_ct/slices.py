@@ -145,11 +145,11 @@ def _toned(
 
 
 def random_window(rng: np.random.Generator) -> Clip:
-    """Return the window of some viewer: most often all that matters, at times that for lungs."""
-    if rng.random() < 0.25:
-        low, high = rng.uniform(-1400.0, -1000.0), rng.uniform(100.0, 300.0)
+    """Return the window of some viewer: most often one for lungs, as the node's own (−1350 to 150 HU)."""
+    if rng.random() < 0.6:
+        low, high = rng.uniform(-1400.0, -1200.0), rng.uniform(100.0, 250.0)
     else:
-        low, high = -1024.0, rng.uniform(400.0, 1500.0)
+        low, high = -1024.0, rng.uniform(150.0, 1200.0)
     return Clip(step="clip", low_hu=float(low), high_hu=float(high))
 
 
