@@ -39,6 +39,9 @@ class ModelInput(Section):
         NCYX for a model that sees one slice at a time, NCZYX for one that sees a block.
     channels
         Size of axis C.
+    calibrated_channel
+        Whether the second channel tells what a grey means: 1 where it stands for Hounsfield units through
+        the steps of `preparation`, 0 where it comes from an exported picture.
     spacing_mm
         Voxel spacing.
     patch_zyx
@@ -60,7 +63,8 @@ class ModelInput(Section):
 
     name: Annotated[str, Field(min_length=1)]
     axes: Literal["NCYX", "NCZYX"]
-    channels: Annotated[int, Field(ge=1, le=1)]
+    channels: Annotated[int, Field(ge=1, le=2)]
+    calibrated_channel: bool = False
     spacing_mm: SpacingMm
     patch_zyx: tuple[
         Annotated[int, Field(ge=1, le=1024)],
@@ -97,11 +101,30 @@ class ModelInput(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_second_channel_is_the_calibration(self) -> Self:
+        if (self.channels == 2) != self.calibrated_channel:
+            raise ValueError(
+                f"channels: found {self.channels}; 2 with calibrated_channel = true, 1 without: "
+                "the image itself is one channel"
+            )
+        if self.calibrated_channel and self.spacing_mm.in_plane != "fit":
+            raise ValueError('calibrated_channel: only for models that see whole slices, in_plane = "fit"')
+        return self
+
     @property
     def tensor_shape(self) -> tuple[int, ...]:
         """Shape of the tensor of one run."""
-        patch = self.patch_zyx[1:] if self.axes == "NCYX" else self.patch_zyx
-        return (self.batch, self.channels, *patch)
+        return (self.batch, self.channels, *self._patch)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of the images of one run, their one channel included."""
+        return (self.batch, 1, *self._patch)
+
+    @property
+    def _patch(self) -> tuple[int, ...]:
+        return self.patch_zyx[1:] if self.axes == "NCYX" else self.patch_zyx
 
 
 class Algorithm(Section):

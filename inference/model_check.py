@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import InferenceError, ModelError, ModelIntegrity
-from inference.activation import probability_fault, to_probabilities
 from inference.model_package import MODEL_FILE, ModelPackage, load_package
 from inference.onnx_graph import read_header
 from inference.preparation import AIR_HU, prepare
 from inference.session import ExecutionPolicy, open_session
+from inference.windows import run_batch
 
 #: Operator set from which the graph's operators have kept their meaning; ONNX Runtime reads older ones too.
 OLDEST_OPSET = 11
@@ -39,7 +39,7 @@ def check_package(folder: Path) -> list[str]:
         return str(error).splitlines()
     faults = _header_faults(package)
     try:
-        faults.extend(_dummy_run_faults(package))
+        _dummy_run(package)
     except (ModelError, InferenceError) as error:
         faults.extend(str(error).splitlines())
     return faults
@@ -64,11 +64,9 @@ def _header_faults(package: ModelPackage) -> list[str]:
     return faults
 
 
-def _dummy_run_faults(package: ModelPackage) -> list[str]:
-    """Open the graph and judge what it makes of one patch of air."""
+def _dummy_run(package: ModelPackage) -> None:
+    """Open the graph and let it look at one patch of air; raise where it cannot or gives no probabilities."""
     session = open_session(package, ExecutionPolicy.CPU)
     manifest = package.manifest
-    air = np.full(session.input_shape, AIR_HU, dtype=np.float32)
-    output = session.run(prepare(air, manifest.input.preparation))
-    fault = probability_fault(to_probabilities(output, manifest.output.activation))
-    return [f"{MODEL_FILE}: {manifest.output.name}: {fault}"] if fault else []
+    air = np.full(manifest.input.image_shape, AIR_HU, dtype=np.float32)
+    run_batch(session, manifest, prepare(air, manifest.input.preparation), calibrated=True)

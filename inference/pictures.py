@@ -13,7 +13,7 @@ from inference.decisions import by_channel
 from inference.framing import Square
 from inference.lung_union import LUNG_THRESHOLD
 from inference.manifest import Manifest
-from inference.preparation import AnyStep, Equalise, Stretch, prepare
+from inference.preparation import AnyStep, Equalise, Stretch, Window, prepare
 from inference.session import ModelSession
 from inference.windows import run_batch
 
@@ -61,9 +61,9 @@ def segment_pictures(
     pictures
         (y, x) uint8 of any size, one CT slice each, the spine at the bottom, the patient's right at the left.
     equalised
-        Whether the pictures have been stretched and equalised already: these steps, and those before, are
-        left out then. Else the model's steps from `stretch` on are applied; those before need Hounsfield
-        units.
+        Whether the pictures have been stretched and equalised already. Else they are stretched, and
+        equalised if the model's steps say so. Either way only the model's steps after `window`, `stretch`
+        and `equalise` follow: those before need Hounsfield units.
     fit
         Share of the patch that the longer side of a picture takes, 0 < fit ≤ 1; black fills the rest. 1 for
         whole slices; for pictures cropped to the lungs one divided by the model's field of view.
@@ -113,13 +113,17 @@ def _steps_for_pictures(manifest: Manifest, equalised: bool) -> Sequence[AnyStep
             "it cannot be run on pictures."
         )
     steps = manifest.input.preparation
-    made = [at for at, step in enumerate(steps) if isinstance(step, Stretch | Equalise)]
-    if not any(isinstance(step, Stretch) for step in steps):
+    made = [at for at, step in enumerate(steps) if isinstance(step, Window | Stretch | Equalise)]
+    if not made:
         raise InferenceError(
-            f'Model {manifest.name} has no step "stretch": what it sees depends on Hounsfield units, '
+            f'Model {manifest.name} has no step "window" or "stretch": it takes Hounsfield units, '
             "which pictures do not have."
         )
-    return steps[made[-1] + 1 :] if equalised else steps[made[0] :]
+    last = steps[made[-1] + 1 :]
+    if equalised:
+        return last
+    equalising = [step for step in steps if isinstance(step, Equalise)]
+    return [Stretch(step="stretch"), *equalising, *last]
 
 
 def _probabilities(
@@ -134,12 +138,12 @@ def _probabilities(
     for first in range(0, len(pictures), manifest.input.batch):
         batch = pictures[first : first + manifest.input.batch]
         squares = [_square(picture, fit) for picture in batch]
-        shown = np.zeros(manifest.input.tensor_shape, dtype=np.float32)
+        shown = np.zeros(manifest.input.image_shape, dtype=np.float32)
         for place, (picture, square) in enumerate(zip(batch, squares, strict=True)):
             # Cubic interpolation overshoots beyond black and white.
             cut = square.cut(picture.astype(np.float32), size, beyond=0.0)
             shown[place, 0] = np.clip(np.rint(cut), 0, 255)
-        outputs = run_batch(session, manifest, prepare(shown, steps))
+        outputs = run_batch(session, manifest, prepare(shown, steps), calibrated=False)
         for picture, square, channels in zip(batch, squares, outputs, strict=False):
             planes = np.zeros((len(channels), *picture.shape), dtype=np.float32)
             for plane, values in zip(planes, channels, strict=True):

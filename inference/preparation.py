@@ -100,6 +100,31 @@ class ZScore(_Step):
         return (values - np.float32(self.mean)) / np.float32(self.sd)
 
 
+class Window(_Step):
+    """Show an interval of Hounsfield units as an 8-bit picture does: 0…255, in whole numbers.
+
+    Parameters
+    ----------
+    low_hu, high_hu
+        What becomes 0 and 255; values beyond are limited.
+    """
+
+    step: Literal["window"]
+    low_hu: float
+    high_hu: float
+
+    @model_validator(mode="after")
+    def _ends_in_order(self) -> Window:
+        if self.low_hu >= self.high_hu:
+            raise ValueError(f"low_hu ({self.low_hu:g}) must lie below high_hu ({self.high_hu:g})")
+        return self
+
+    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return whole values from 0 to 255."""
+        scale = np.float32(255.0 / (self.high_hu - self.low_hu))
+        return np.rint(np.clip((values - np.float32(self.low_hu)) * scale, 0.0, 255.0))
+
+
 class Stretch(_Step):
     """Map each slice from its own smallest and largest value to 0…255, in whole numbers.
 
@@ -141,7 +166,7 @@ class Equalise(_Step):
         return np.stack(equalised).reshape(values.shape).astype(np.float32)
 
 
-AnyStep = Clip | Rescale | ZScore | Stretch | Equalise
+AnyStep = Clip | Rescale | ZScore | Window | Stretch | Equalise
 PreparationStep = Annotated[AnyStep, Field(discriminator="step")]
 
 

@@ -55,8 +55,8 @@ def run_windows(
         patches = np.full((wanted.batch, *wanted.patch_zyx), AIR_HU, dtype=np.float32)
         for place, tile in enumerate(batch):
             patches[(place, *tile.at)] = values_zyx[tile.inside]
-        prepared = prepare(patches.reshape(wanted.tensor_shape), wanted.preparation)
-        probabilities = run_batch(session, manifest, prepared)
+        prepared = prepare(patches.reshape(wanted.image_shape), wanted.preparation)
+        probabilities = run_batch(session, manifest, prepared, calibrated=True)
         for place, tile in enumerate(batch):
             weights_zyx = tile.weights_zyx()
             for at, channel in enumerate(channels):
@@ -68,7 +68,7 @@ def run_windows(
 
 
 def run_batch(
-    session: ModelSession, manifest: Manifest, prepared: NDArray[np.float32]
+    session: ModelSession, manifest: Manifest, prepared: NDArray[np.float32], *, calibrated: bool
 ) -> NDArray[np.float32]:
     """Run one batch of prepared patches; refuse what cannot be probabilities.
 
@@ -77,7 +77,9 @@ def run_batch(
     session, manifest
         The opened model and what its package says.
     prepared
-        float32 of `session.input_shape`, in the model's own values.
+        float32 of the manifest's `image_shape`, in the model's own values.
+    calibrated
+        Whether they come from Hounsfield units, for models that want to know.
 
     Returns
     -------
@@ -90,6 +92,8 @@ def run_batch(
         The model failed, or gave values that are no probabilities.
     """
     output = manifest.output
+    if manifest.input.calibrated_channel:
+        prepared = np.concatenate([prepared, np.full_like(prepared, float(calibrated))], axis=1)
     probabilities = to_probabilities(session.run(prepared), output.activation)
     fault = probability_fault(probabilities)
     if fault:

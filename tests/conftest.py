@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lesionnode.phantom.dicom import write_phantom
 from lesionnode.phantom.generate import generate_phantom
 from lesionnode.phantom.spec import Phantom, PhantomSpec
 from tests.helpers.orthanc import Orthanc, running_orthanc
+
+# A test that is slow because the machine is busy is not wrong.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -146,7 +146,7 @@ def orientations(draw: st.DrawFn) -> tuple[float, ...]:
     return tuple(round(float(value), 9) for value in (*x, *y))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(orientation=orientations(), enhanced=st.booleans(), columns=st.integers(41, 48))
 def test_voxels_are_where_they_were_found(
     orientation: tuple[float, ...], enhanced: bool, columns: int

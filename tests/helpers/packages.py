@@ -94,6 +94,18 @@ from = [0, 255]
 to = [0, 1]
 """
 
+IN_A_WINDOW = """
+[[input.preparation]]
+step = "window"
+low_hu = -1350
+high_hu = 150
+
+[[input.preparation]]
+step = "rescale"
+from = [0, 255]
+to = [0, 1]
+"""
+
 _CONSOLIDATION_LABEL = """
 [[output.labels]]
 channel = 1
@@ -118,6 +130,7 @@ class TinyModel:
     spacing: tuple[str, str] = ('"native"', '"native"')
     extra: str = ""
     preparation: str = HU_TO_UNIT
+    input_channels: int = 1
     channels: int = 1
     label_channel: int = 0
     activation: str = "none"
@@ -173,6 +186,17 @@ def slice_model(
     return replace(model, **changes)
 
 
+def calibration_model(**changes: Any) -> TinyModel:
+    """A model of whole slices with a second input channel, which is all that it gives: as lung and lesion."""
+    nodes = [
+        helper.make_node("Split", ["x"], ["grey", "flag"], axis=1),
+        helper.make_node("Concat", ["flag", "flag", "flag"], ["y"], axis=1),
+    ]
+    whole = slice_model(preparation=IN_A_WINDOW)
+    extra = f"{whole.extra}\ncalibrated_channel = true"
+    return replace(whole, nodes=nodes, initializers=(), input_channels=2, extra=extra, **changes)
+
+
 def write_package(folder: Path, model: TinyModel | None = None) -> Path:
     """Write a package into folder, which gives it its name."""
     model = model or TinyModel()
@@ -181,7 +205,7 @@ def write_package(folder: Path, model: TinyModel | None = None) -> Path:
     graph = helper.make_graph(
         list(model.nodes) or identity_node(),
         "tiny",
-        [helper.make_tensor_value_info("x", model.element, ["n", 1, *spatial])],
+        [helper.make_tensor_value_info("x", model.element, ["n", model.input_channels, *spatial])],
         [helper.make_tensor_value_info(model.output, model.element, ["n", model.channels, *spatial])],
         list(model.initializers),
     )
@@ -206,6 +230,8 @@ def write_package(folder: Path, model: TinyModel | None = None) -> Path:
         label_channel=model.label_channel,
         restriction=model.restriction,
     )
+    if model.input_channels != 1:
+        manifest = manifest.replace("channels = 1", f"channels = {model.input_channels}", 1)
     for old, new in model.replace.items():
         manifest = manifest.replace(old, new)
     (folder / "model.toml").write_text(manifest, encoding="utf-8")

@@ -77,7 +77,7 @@ def boundaries(ds: Dataset, syntax: str) -> list[int]:
 
 
 @given(datasets(), st.sampled_from(EVERY), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_whole_data_set_has_no_fault(ds: Dataset, syntax: str, with_pixels: bool) -> None:
     """Whatever elements it has and however it is encoded, a whole data set is whole; pixels begin at 7FE0."""
     start_of_pixels = len(encoded(ds, ExplicitVRLittleEndian if syntax in EVERY[3:] else syntax))
@@ -94,7 +94,7 @@ def test_a_whole_data_set_has_no_fault(ds: Dataset, syntax: str, with_pixels: bo
 
 
 @given(datasets(), st.sampled_from((*PLAIN, JPEG2000Lossless)), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_cut_is_noticed_unless_it_falls_between_elements(
     ds: Dataset, syntax: str, data: st.DataObject
 ) -> None:
@@ -113,7 +113,7 @@ def test_a_cut_is_noticed_unless_it_falls_between_elements(
 
 
 @given(datasets(), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_cut_deflated_data_set_is_noticed(ds: Dataset, data: st.DataObject) -> None:
     """A deflate stream that was cut anywhere never ends properly."""
     whole = encoded(ds, DeflatedExplicitVRLittleEndian).rstrip(b"\0")
@@ -122,7 +122,7 @@ def test_a_cut_deflated_data_set_is_noticed(ds: Dataset, data: st.DataObject) ->
 
 
 @given(st.binary(max_size=600), st.sampled_from(EVERY))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_are_walked_without_an_exception(data: bytes, syntax: str) -> None:
     """Random bytes give a result, never an exception, and never a header beyond their end."""
     walked = walk(data, syntax)
@@ -130,7 +130,7 @@ def test_any_bytes_are_walked_without_an_exception(data: bytes, syntax: str) -> 
 
 
 @given(datasets(), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_flipped_byte_is_walked_without_an_exception(ds: Dataset, data: st.DataObject) -> None:
     """One wrong byte in a sound data set gives a result, never an exception."""
     syntax = data.draw(st.sampled_from(EVERY))

@@ -57,7 +57,7 @@ def test_what_lies_beyond_the_image_is_air() -> None:
     assert (Square((-2, 6), (0, 8)).cut(plane, 8, beyond=0.0)[:2] == 0.0).all()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.tuples(st.integers(-20, 20), st.integers(-20, 20)),
     st.tuples(st.integers(60, 140), st.integers(60, 140)),

@@ -84,7 +84,7 @@ def body(
 # --- imaging ----------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.tuples(*[st.floats(5.0, 16.0)] * 3),
     st.tuples(*[st.floats(-3.0, 3.0)] * 3),

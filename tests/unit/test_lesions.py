@@ -88,7 +88,7 @@ def test_volumes_and_shares_are_exact() -> None:
         assert result.of(region).percent_of_lung == pytest.approx(percent)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_regions_are_those_of_the_shared_definition(seed: int) -> None:
     """Volume, mean and SD equal those over `region_mask_zyx`, whatever the masks; so SEG and SR agree."""
@@ -260,7 +260,7 @@ def test_zones_lose_no_slice(height: int) -> None:
     assert slices == slices[::-1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     axes=st.permutations([0, 1, 2]),
     flips=st.tuples(st.booleans(), st.booleans(), st.booleans()),

@@ -28,7 +28,7 @@ def blobs(seed: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     return (noise > np.quantile(noise, 0.7)).astype(np.uint8)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**31), st.tuples(*[st.sampled_from([0.8, 1.0, 2.0, 2.7, 5.0])] * 3))
 def test_lung_keeps_its_label_and_what_is_added_was_recognised(
     seed: int, spacing: tuple[float, float, float]
@@ -47,7 +47,7 @@ def test_lung_keeps_its_label_and_what_is_added_was_recognised(
         assert not plane_foreign.any() or (plane_new & ~plane_foreign).any()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**31))
 def test_what_is_added_is_near_joined_and_on_the_nearest_side(seed: int) -> None:
     """On a grid of 2 mm: within 30 mm, connected to the lungs, labelled as the nearest lung."""

@@ -191,7 +191,7 @@ def test_keeps_a_part_that_disease_cuts_off() -> None:
     assert np.mean(labels[apex] == 1) > 0.9
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     axes=st.permutations([0, 1, 2]),
     flips=st.tuples(st.booleans(), st.booleans(), st.booleans()),

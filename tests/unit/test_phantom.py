@@ -244,7 +244,7 @@ def test_anatomy_stays_in_place_whatever_the_image_axes(changes: dict[str, objec
     tilt=st.floats(-30.0, 30.0),
     turn=st.tuples(*[st.floats(-20.0, 20.0)] * 3),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_header_places_every_slice_where_the_geometry_does(
     position: PatientPosition, tilt: float, turn: tuple[float, float, float]
 ) -> None:
@@ -421,7 +421,7 @@ def test_lossy_transfer_syntax_is_refused(few: Phantom) -> None:
 
 
 @given(radii=st.tuples(*[st.floats(4.0, 12.0)] * 3))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_ramp_occupancy_measures_ellipsoids(radii: tuple[float, float, float]) -> None:
     """Summed occupancy on a lattice gives an ellipsoid's volume within 1.5 percent."""
     points = lattice((-14.0,) * 3, (14.0,) * 3, 0.5)

@@ -17,7 +17,14 @@ from inference.manifest import Manifest
 from inference.pictures import PictureMasks, segment_pictures
 from inference.preparation import Equalise, Stretch
 from inference.session import ExecutionPolicy, ModelSession, open_session
-from tests.helpers.packages import AS_PICTURES, TinyModel, slice_model, tiny_package
+from tests.helpers.packages import (
+    AS_PICTURES,
+    IN_A_WINDOW,
+    TinyModel,
+    calibration_model,
+    slice_model,
+    tiny_package,
+)
 
 Opened = tuple[ModelSession, Manifest]
 
@@ -41,7 +48,7 @@ def spot(shape: tuple[int, int], centre: tuple[float, float], radius: float) -> 
     return np.rint(255 * np.clip(0.5 + (radius - distance) / 4, 0, 1)).astype(np.uint8)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.tuples(st.integers(50, 260), st.integers(50, 260)),
     st.floats(0.5, 1.0),
@@ -99,6 +106,25 @@ def test_raw_pictures_are_stretched_and_equalised_first(model: Opened) -> None:
     assert np.abs(lesion(raw, True) - lesion(raw, False)).max() > 0.2
 
 
+def test_a_model_is_told_that_greys_of_pictures_are_no_density(tmp_path: Path) -> None:
+    """The channel that says so is 0 for pictures, prepared before or not."""
+    model = opened(tmp_path / "tiny", calibration_model())
+    for equalised in (True, False):
+        found = segment_pictures(*model, [np.full((32, 32), 200, np.uint8)], equalised=equalised, fit=1.0)
+        assert not found.lesion[0].any()
+
+
+def test_pictures_take_the_place_of_a_window(tmp_path: Path) -> None:
+    """A model that shows scans through a window sees a picture's greys instead, stretched if they are raw."""
+    model = opened(tmp_path / "tiny", slice_model(preparation=IN_A_WINDOW))
+    picture = np.full((64, 64), 40, np.uint8)
+    picture[16:48, 16:48] = 110
+    for equalised, grey in ((True, 110 / 255), (False, 1.0)):
+        found = segment_pictures(*model, [picture], equalised=equalised, fit=1.0, keep_probabilities=True)
+        assert found.probabilities is not None
+        assert found.probabilities[0][1, 32, 32] == pytest.approx(grey, abs=1e-6)
+
+
 def test_no_pictures_give_no_masks(model: Opened) -> None:
     """An empty list is an answer; what the model never gives stays None."""
     found = segment_pictures(*model, [], equalised=True, fit=1.0)
@@ -123,8 +149,8 @@ def test_without_channels_for_them_there_are_no_lungs_and_no_consolidation(tmp_p
     [
         (TinyModel, True, "does not see whole slices"),
         (lambda: TinyModel(axes="NCYX", patch_zyx=(1, 16, 16)), True, "does not see whole slices"),
-        (slice_model, True, 'has no step "stretch"'),
-        (slice_model, False, 'has no step "stretch"'),
+        (slice_model, True, 'has no step "window" or "stretch"'),
+        (slice_model, False, 'has no step "window" or "stretch"'),
     ],
 )
 def test_models_that_cannot_see_pictures_are_refused(

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.training.pneumonia_ct.augment import augmented
@@ -53,7 +53,6 @@ def test_two_scans_of_one_patient_are_kept_apart_together() -> None:
     assert set(folds.values()) == set(range(1, FOLDS + 1))
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(
         st.from_regex(r"(corona|radio)_[0-9]{1,2}_[0-9]", fullmatch=True), st.integers(1, 200), min_size=1
@@ -138,7 +137,6 @@ def test_a_cropped_picture_keeps_its_shape_in_the_middle() -> None:
     assert rows[0] + rows[-1] == pytest.approx(SIZE - 1, abs=1)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_picture_and_label_move_together(seed: int) -> None:
     """Whatever the change, what is bright in the picture is what the label says."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from inference.preparation import Clip, Equalise, Rescale, Stretch, ZScore, prepare
+from inference.preparation import Clip, Equalise, Rescale, Stretch, Window, ZScore, prepare
 
 
 def slices(seed: int, shape: tuple[int, ...] = (3, 1, 24, 32)) -> NDArray[np.float32]:
@@ -46,6 +46,16 @@ def test_stretching_forgets_level_and_contrast(seed: int, contrast: float, level
         assert (np.diff(after[np.argsort(before)]) >= 0).all()
     other = Stretch(step="stretch").apply(values * np.float32(contrast) + np.float32(level))
     assert np.abs(other - stretched).max() <= 1.0
+
+
+def test_a_window_is_what_a_viewer_shows() -> None:
+    """Its ends become black and white, what is beyond stays there, and greys are whole numbers."""
+    values = np.array([-3000.0, -1350.0, -1344.1, -600.0, 150.0, 3000.0], dtype=np.float32)
+    shown = Window(step="window", low_hu=-1350, high_hu=150).apply(values)
+    assert shown.dtype == np.float32
+    np.testing.assert_array_equal(shown, [0, 0, 1, 128, 255, 255])
+    with pytest.raises(ValueError, match="must lie below"):
+        Window(step="window", low_hu=150, high_hu=-1350)
 
 
 def test_an_even_slice_becomes_black() -> None:

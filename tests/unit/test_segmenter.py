@@ -236,7 +236,7 @@ def blended(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return runner(tmp_path_factory.mktemp("models") / "tiny", TinyModel(patch_zyx=(6, 8, 10), batch=3))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.tuples(st.integers(1, 20), st.integers(1, 30), st.integers(1, 30)), st.integers(0, 2**31))
 def test_blending_reproduces_the_input(blended: Run, shape: tuple[int, int, int], seed: int) -> None:
     """Whatever the size, cutting into windows and blending them changes nothing."""
@@ -380,7 +380,7 @@ def looks_aside(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
     return segmenter(tmp_path_factory.mktemp("models") / "tiny", model)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.permutations([0, 1, 2]),
     st.tuples(st.booleans(), st.booleans(), st.booleans()),
@@ -426,7 +426,7 @@ def ball(shape: tuple[int, int, int], spacing: tuple[float, float, float], radiu
     return np.clip(0.5 + (radius_mm - np.sqrt(z**2 + y**2 + x**2)) / 2.0, 0.0, 1.0)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.floats(0.7, 5.0), st.floats(0.5, 1.2), st.floats(0.8, 2.0), st.floats(0.8, 2.0))
 def test_resampling_there_and_back_moves_nothing(
     z_mm: float, in_plane_mm: float, target_z: float, target_in_plane: float

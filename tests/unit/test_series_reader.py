@@ -91,7 +91,7 @@ def test_geometry_comes_from_positions(tmp_path: Path) -> None:
     angles_deg=st.tuples(st.floats(-180, 180), st.floats(-20, 20), st.floats(-20, 20)),
     upside_down=st.booleans(),
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 def test_any_near_axial_orientation_keeps_every_voxel_in_its_place(
     tmp_path_factory: pytest.TempPathFactory, angles_deg: tuple[float, float, float], upside_down: bool
 ) -> None:
@@ -298,7 +298,7 @@ def test_modality_lut_is_applied(tmp_path: Path) -> None:
     intercept=st.floats(-5000, 5000),
     word=st.integers(0, 65535),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_table_agrees_with_the_definition(
     bits_stored: int, is_signed: bool, slope: float, intercept: float, word: int
 ) -> None:
@@ -580,7 +580,7 @@ def sample_series(syntax: str) -> list[Dataset]:
     ids=lambda uid: uid.name,
 )
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 def test_damage_ends_in_a_refusal_or_a_volume(
     tmp_path_factory: pytest.TempPathFactory, syntax: str, data: st.DataObject
 ) -> None:
@@ -593,7 +593,7 @@ def test_damage_ends_in_a_refusal_or_a_volume(
 
 @pytest.mark.filterwarnings("ignore")
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_damage_to_a_multi_frame_ends_in_a_refusal_or_a_volume(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

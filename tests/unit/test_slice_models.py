@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from core.domain import CtVolume, LungMask, Segmentation
+from core.errors import ModelIntegrity
 from core.geometry import Geometry
 from inference.decisions import by_density
 from inference.manifest import ModelInput
 from inference.manifest_output import ModelOutput
+from inference.model_check import check_package
 from inference.resampling import choose_sampling
 from inference.segmenter import Segmenter
 from inference.session import ExecutionPolicy, open_session
-from tests.helpers.packages import AS_PICTURES, slice_model, tiny_package
+from tests.helpers.packages import AS_PICTURES, calibration_model, slice_model, tiny_package, write_package
 
 GROUND_GLASS, CONSOLIDATION = 1, 2
 #: Background and lesions of the scans here; the model parts them at 0 HU.
@@ -102,7 +104,7 @@ def fitted(**changes: Any) -> ModelInput:
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.tuples(st.floats(0.6, 8.0), st.floats(0.5, 1.4), st.floats(0.5, 1.4)),
     st.floats(1.0, 2.5),
@@ -302,3 +304,26 @@ def test_what_is_as_thin_as_healthy_lung_is_none() -> None:
     found = by_density(np.ones(hu.shape, np.float32), hu, density_output(-800.0), (0.8, 0.8), -300.0)
     assert not found[:, :26].any()
     assert (found[:, 32:] == GROUND_GLASS).all()
+
+
+def test_a_model_is_told_that_greys_of_a_scan_are_density(tmp_path: Path) -> None:
+    """The channel that says so is 1 everywhere: a model that repeats it finds lesion in all of the lungs."""
+    package = tiny_package(tmp_path / "tiny", calibration_model())
+    scan, lungs = chest((2.5, 2.0, 2.0))
+    found = Segmenter(package, open_session(package, ExecutionPolicy.CPU)).segment(scan, lungs)
+    inside = lungs.labels_zyx > 0
+    assert inside.any()
+    assert (found.lesions.labels_zyx[inside] > 0).all()
+
+
+@pytest.mark.parametrize(("channels", "extra"), [(2, ""), (1, "calibrated_channel = true")])
+def test_a_second_channel_without_a_meaning_is_refused(tmp_path: Path, channels: int, extra: str) -> None:
+    """Two channels and the key that explains them stand together or not at all."""
+    model = slice_model(input_channels=channels, extra=f"field_of_view = 1.0\n{extra}")
+    with pytest.raises(ModelIntegrity, match="2 with calibrated_channel = true, 1 without"):
+        tiny_package(tmp_path / "tiny", model)
+
+
+def test_the_model_check_runs_a_model_that_wants_to_be_told(tmp_path: Path) -> None:
+    """A sound package with the second channel has no faults."""
+    assert check_package(write_package(tmp_path / "tiny", calibration_model())) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +23,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Data = Annotated[Path, typer.Option(help="Folder with pneumonia-slices, class-slices and ct-series.")]
 Work = Annotated[Path, typer.Option(help="Where prepared slices and checkpoints are kept.")]
 _WORK = Path("build/pneumonia-ct")
+_TEMPLATE = Path(__file__).parent / "package"
 _PACKAGE = Path(__file__).resolve().parents[2] / "pneumonia-ct"
 
 
@@ -98,22 +99,21 @@ def preparations(
 
 @app.command()
 def export(
-    package: Annotated[Path, typer.Option(help="Folder with model.toml; gets model.onnx.")] = _PACKAGE,
+    package: Annotated[Path, typer.Option(help="Folder to write; made where it is not there.")] = _PACKAGE,
     work: Work = _WORK,
     fold: Annotated[int, typer.Option(min=0, max=FOLDS, help="Which network; 0 for the one of all.")] = 0,
     classes: Annotated[bool, typer.Option(help="Whether it saw the slices with classes.")] = True,
 ) -> None:
-    """Write a network as ONNX, and its digest into model.toml."""
+    """Write a package: the network as ONNX, the manifest with its digest, and a card where there is none."""
     network = trained(_checkpoint(work, fold, classes))
     graph = exported(network)
-    manifest = package / "model.toml"
-    text, count = re.subn(
-        r'(?m)^sha256 = "[0-9a-f]*"$', f'sha256 = "{digest(graph)}"', manifest.read_text(encoding="utf-8")
-    )
-    if count != 1:
-        raise SystemExit(f'{manifest} has no single line sha256 = "..."; nothing was written.')
+    manifest = (_TEMPLATE / "model.toml").read_text(encoding="utf-8")
+    manifest = manifest.replace("PACKAGE", package.resolve().name).replace("DIGEST", digest(graph))
+    package.mkdir(parents=True, exist_ok=True)
     (package / "model.onnx").write_bytes(graph)
-    manifest.write_text(text, encoding="utf-8")
+    (package / "model.toml").write_text(manifest, encoding="utf-8")
+    if not (package / "MODEL_CARD.md").exists():
+        shutil.copy(_TEMPLATE / "MODEL_CARD.md", package)
     _tell(
         f"{package / 'model.onnx'}: {len(graph) / 1e6:.1f} MB, sha256 {digest(graph)}, "
         f"within {largest_difference(network, graph):.1g} of PyTorch"

@@ -17,7 +17,12 @@ _ELASTIC_NODES = 6
 
 
 def augmented(
-    picture: NDArray[np.uint8], label: NDArray[np.uint8], edge: int, rng: np.random.Generator
+    picture: NDArray[np.uint8],
+    label: NDArray[np.uint8],
+    edge: int,
+    rng: np.random.Generator,
+    *,
+    calibrated: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Cut a random, randomly changed window from a slice.
 
@@ -29,6 +34,8 @@ def augmented(
         Pixels along either edge of the window.
     rng
         Where the chance comes from.
+    calibrated
+        Whether greys stand for Hounsfield units: they are hardly changed then.
 
     Returns
     -------
@@ -38,7 +45,9 @@ def augmented(
     x_map, y_map = _window(label, edge, rng)
     shown = cv2.remap(picture, x_map, y_map, cv2.INTER_LINEAR, borderValue=0)
     marked = cv2.remap(label, x_map, y_map, cv2.INTER_NEAREST, borderValue=0)
-    return _other_scanner(shown.astype(np.float32) / np.float32(255.0), rng), np.asarray(marked, np.uint8)
+    values = _other_scanner(shown.astype(np.float32) / np.float32(255.0), rng)
+    values = _other_calibration(values, rng) if calibrated else _other_viewer(values, rng)
+    return np.clip(values, 0.0, 1.0).astype(np.float32), np.asarray(marked, np.uint8)
 
 
 def _window(
@@ -75,7 +84,7 @@ def _centre(label: NDArray[np.uint8], rng: np.random.Generator) -> tuple[float, 
 
 
 def _other_scanner(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Change sharpness, noise and grey values."""
+    """Change sharpness and noise."""
     if rng.random() < 0.35:
         values = cv2.GaussianBlur(values, (0, 0), float(rng.uniform(0.4, 1.3)))
     elif rng.random() < 0.2:
@@ -84,8 +93,18 @@ def _other_scanner(values: NDArray[np.float32], rng: np.random.Generator) -> NDA
         noise = rng.standard_normal(values.shape, dtype=np.float32)
         if rng.random() < 0.5:
             noise = cv2.GaussianBlur(noise, (0, 0), 0.8) * np.float32(2.0)
-        values = values + noise * np.float32(rng.uniform(0.01, 0.08))
+        values = values + noise * np.float32(rng.uniform(0.01, 0.06))
+    return values
+
+
+def _other_calibration(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Change greys as much as scanners and inspiration differ: about 20 HU of the 1,500 of the window."""
+    return values * np.float32(rng.normal(1.0, 0.015)) + np.float32(rng.normal(0.0, 0.013))
+
+
+def _other_viewer(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Change greys as much as windows and export differ."""
     values = np.clip(values, 0.0, 1.0) ** np.float32(np.exp(rng.uniform(-0.45, 0.6)))
     middle = np.float32(values.mean())
     values = (values - middle) * np.float32(rng.uniform(0.75, 1.25)) + middle
-    return np.clip(values + np.float32(rng.uniform(-0.1, 0.1)), 0.0, 1.0).astype(np.float32)
+    return values + np.float32(rng.uniform(-0.1, 0.1))

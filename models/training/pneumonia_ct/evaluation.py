@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.training.pneumonia_ct.network import SliceNet
-from models.training.pneumonia_ct.slices import GREY_MEAN, GREY_SD, LESION, LUNG, SliceSet
+from models.training.pneumonia_ct.sampling import network_input
+from models.training.pneumonia_ct.slices import LESION, LUNG, SliceSet
 
 #: Fixed beforehand, never tuned on cases kept apart.
 THRESHOLD = 0.5
@@ -18,7 +19,9 @@ _BATCH = 8
 
 
 @torch.no_grad()
-def probabilities(network: SliceNet, pictures: NDArray[np.uint8], *, flips: bool) -> NDArray[np.float32]:
+def probabilities(
+    network: SliceNet, pictures: NDArray[np.uint8], *, calibrated: bool = False, flips: bool = False
+) -> NDArray[np.float32]:
     """Run the network.
 
     Parameters
@@ -27,6 +30,8 @@ def probabilities(network: SliceNet, pictures: NDArray[np.uint8], *, flips: bool
         In use, not in training.
     pictures
         (n, y, x) uint8.
+    calibrated
+        Whether greys stand for Hounsfield units.
     flips
         Whether the mirror picture is asked too and both answers averaged.
 
@@ -38,8 +43,10 @@ def probabilities(network: SliceNet, pictures: NDArray[np.uint8], *, flips: bool
     device = next(network.parameters()).device
     found = []
     for start in range(0, len(pictures), _BATCH):
-        values = (pictures[start : start + _BATCH].astype(np.float32) / 255.0 - GREY_MEAN) / GREY_SD
-        batch = torch.from_numpy(values[:, np.newaxis]).to(device)
+        values = pictures[start : start + _BATCH].astype(np.float32) / np.float32(255.0)
+        batch = torch.from_numpy(np.stack([network_input(one, calibrated=calibrated) for one in values])).to(
+            device
+        )
         share = torch.sigmoid(network(batch))
         if flips:
             share = (share + torch.sigmoid(network(batch.flip(-1))).flip(-1)) / 2.0

@@ -23,7 +23,7 @@ TOLERANCE = 1e-3
 
 
 def exported(network: SliceNet) -> bytes:
-    """Return the graph in ONNX: (BATCH, 1, 256, 256) float32 in, (BATCH, 3, 256, 256) float32 logits out.
+    """Return the graph in ONNX: (BATCH, 2, 256, 256) float32 in, (BATCH, 3, 256, 256) float32 logits out.
 
     Parameters
     ----------
@@ -79,4 +79,7 @@ def _example() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """Return prepared values as they occur: smooth, with edges, about standardised."""
     rng = np.random.default_rng(0)
     rough = rng.standard_normal((BATCH, 1, SIZE // 16, SIZE // 16), dtype=np.float32)
-    return np.kron(rough, np.ones((16, 16), np.float32)).astype(np.float32)
+    grey = np.kron(rough, np.ones((16, 16), np.float32)).astype(np.float32)
+    calibrated = np.zeros_like(grey)
+    calibrated[::2] = 1.0
+    return np.concatenate([grey, calibrated], axis=1)

@@ -17,7 +17,7 @@ from core.domain import FINDING_LABEL, LUNG_LABEL, Finding, LesionClass, Side
 from core.geometry import CanonicalOrder
 from inference.framing import Square, square_around
 from inference.lungs import segment_lungs
-from inference.preparation import prepare
+from inference.preparation import AnyStep, prepare
 from inference.series_reader import read_series
 from lesionnode.phantom import PhantomLesion, PhantomSpec, generate_phantom
 from models.training.pneumonia_ct.implants import with_lesions
@@ -30,6 +30,7 @@ from models.training.pneumonia_ct.slices import (
     SIZE,
     STRETCH,
     UNSURE,
+    WINDOW,
     SliceSet,
     random_window,
 )
@@ -42,10 +43,12 @@ _MARGIN_MM = 15.0
 _AROUND_TUMOUR_MM, _AROUND_BLOB_MM = 30.0, 8.0
 #: Disease beside the tumour, found by looking: the right lung above this height, LPS mm, is partly destroyed.
 _DISEASED_FROM_MM = {"siemens-biograph40-3mm": -432.0}
+#: Share of phantoms that are shown as the node shows a scan.
+_PHANTOMS_CALIBRATED = 0.8
 #: Variants of one volume: healthy, painted, painted.
 _PAINTED_COUNTS = (0, 4, 9)
-#: Share of slices that are equalised as the published ones are.
-_EQUALISED = 0.3
+#: Share of slices that are equalised as the published ones are, where greys are not calibrated.
+_EQUALISED = 0.6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +115,8 @@ def healthy_cases(volume: HealthyVolume, seed: int) -> list[SliceSet]:
             hu, labels = with_lesions(hu, volume.lungs_zyx, volume.spacing_zyx_mm, most, rng)
         labels |= np.where(volume.lungs_zyx, LUNG, 0).astype(np.uint8)
         labels |= np.where(volume.unsure_zyx, UNSURE, 0).astype(np.uint8)
-        cases.append(_slices(volume.name, hu, labels, volume.spacing_zyx_mm, rng))
+        cases.append(_slices(volume.name, hu, labels, volume.spacing_zyx_mm, rng, calibrated=True))
+    cases.append(_slices(volume.name, hu, labels, volume.spacing_zyx_mm, rng, calibrated=False))
     return cases
 
 
@@ -159,7 +163,9 @@ def _slices_of_phantom(seed: int) -> SliceSet:
     labels = np.where(lungs > 0, LUNG, 0) | np.where(lesions > 0, LESION, 0)
     labels |= np.where(lesions == FINDING_LABEL[Finding.CONSOLIDATION], CONSOLIDATION, 0)
     hu = order.apply(phantom.hu_zyx).astype(np.float32)
-    return _slices(f"phantom_{seed}", hu, labels.astype(np.uint8), spec.spacing_zyx_mm, rng)
+    calibrated = bool(rng.random() < _PHANTOMS_CALIBRATED)
+    name = f"phantom_{seed}"
+    return _slices(name, hu, labels.astype(np.uint8), spec.spacing_zyx_mm, rng, calibrated=calibrated)
 
 
 def _slices(
@@ -168,8 +174,10 @@ def _slices(
     labels_zyx: NDArray[np.uint8],
     spacing_zyx_mm: tuple[float, float, float],
     rng: np.random.Generator,
+    *,
+    calibrated: bool,
 ) -> SliceSet:
-    """Frame and prepare the slices with lung in them, each as another viewer might have exported it."""
+    """Frame and prepare the slices with lung in them, as the node does or as some viewer might have."""
     inside = labels_zyx & np.uint8(LUNG)
     square = square_around(inside, spacing_zyx_mm[1:], FIELD_OF_VIEW * float(np.exp(rng.normal(0.0, 0.05))))
     if square is None:
@@ -182,10 +190,19 @@ def _slices(
         shown = square.cut(hu_zyx[z], SIZE)
         if rng.random() < 0.3:
             shown = _sampled(square, hu_zyx[z])
-        steps = [random_window(rng), STRETCH, *([EQUALISE] if rng.random() < _EQUALISED else [])]
+        steps: list[AnyStep] = [WINDOW]
+        if not calibrated:
+            steps = [random_window(rng), STRETCH, *([EQUALISE] if rng.random() < _EQUALISED else [])]
         pictures.append(prepare(shown, steps).astype(np.uint8))
         labels.append(_label(square, labels_zyx[z]))
-    return SliceSet(name, np.stack(pictures), np.stack(labels), lungs_known=True, classes_known=True)
+    return SliceSet(
+        name,
+        np.stack(pictures),
+        np.stack(labels),
+        lungs_known=True,
+        classes_known=True,
+        calibrated=calibrated,
+    )
 
 
 def _sampled(square: Square, plane: NDArray[np.float32]) -> NDArray[np.float32]:

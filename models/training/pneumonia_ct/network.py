@@ -26,6 +26,9 @@ _DECODER_WIDTHS = (128, 64, 48, 32)
 _ENCODER_WIDTHS = (112, 40, 24, 16)
 #: The last block at each resolution, 1/16 to 1/2: where the decoder takes its features.
 _SKIP_BLOCKS = (10, 4, 2, 0)
+#: Blocks after which the network may read features differently where greys are calibrated, and their widths.
+_SWITCHED_BLOCKS = (0, 1, 2, 4, 10, 15)
+_SWITCHED_WIDTHS = (16, 24, 24, 40, 112, 320)
 _DEEPEST = 320
 
 
@@ -63,6 +66,22 @@ class Depthwise(nn.Module):
         return functional.conv2d(x, self.weight, stride=self.stride, padding=size // 2, groups=channels)
 
 
+class Switch(nn.Module):
+    """Scale and shift features where greys stand for Hounsfield units (Perez et al., AAAI 2018, FiLM).
+
+    A grey means a density in a scan and next to nothing in an exported picture.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(1, width, 1, 1))
+        self.shift = nn.Parameter(torch.zeros(1, width, 1, 1))
+
+    def forward(self, x: Tensor, calibrated: Tensor) -> Tensor:
+        """Return the features; `calibrated` is (n, 1, 1, 1), 0 or 1."""
+        return x * (1.0 + calibrated * self.scale).to(x.dtype) + (calibrated * self.shift).to(x.dtype)
+
+
 class UpBlock(nn.Module):
     """Narrow, double the size, join with the encoder's features, convolve twice."""
 
@@ -91,6 +110,7 @@ class SliceNet(nn.Module):
         encoder = _encoder(pretrained=pretrained)
         self.stem = nn.Sequential(encoder._conv_stem, encoder._bn0, nn.ReLU6(inplace=True))
         self.blocks = encoder._blocks
+        self.switches = nn.ModuleList(Switch(width) for width in _SWITCHED_WIDTHS)
         deep = (_DEEPEST, *_DECODER_WIDTHS)
         # The picture itself, four pixels as four channels, joins at half resolution.
         skips = (*_ENCODER_WIDTHS[:-1], _ENCODER_WIDTHS[-1] + 4)
@@ -108,21 +128,27 @@ class SliceNet(nn.Module):
         Parameters
         ----------
         x
-            (n, 1, y, x) float32, standardised by `slices.GREY_MEAN` and `GREY_SD`; y and x are
-            multiples of 32.
+            (n, 2, y, x) float32: greys standardised by `slices.GREY_MEAN` and `GREY_SD`; 1 everywhere where
+            they stand for Hounsfield units, else 0. y and x are multiples of 32.
 
         Returns
         -------
         Tensor
             (n, channel, y, x) in the order of `CHANNELS`.
         """
+        grey, calibrated = x[:, :1], x[:, 1:, :1, :1]
         features = []
-        deep = self.stem(x)
-        for block in self.blocks:
-            deep = block(deep)
-            features.append(deep)
+        deep = self.stem(grey)
+        for index, block in enumerate(self.blocks):
+            deep = feature = block(deep)
+            if index in _SWITCHED_BLOCKS:
+                feature = self.switches[_SWITCHED_BLOCKS.index(index)](deep, calibrated)
+            features.append(feature)
+            # A switch before a frozen block would cost its gradients and gain little.
+            if index >= FIRST_TRAINED_BLOCK - 1:
+                deep = feature
         skips = [features[index] for index in _SKIP_BLOCKS]
-        skips[-1] = torch.cat([skips[-1], functional.pixel_unshuffle(x, 2).to(skips[-1].dtype)], dim=1)
+        skips[-1] = torch.cat([skips[-1], functional.pixel_unshuffle(grey, 2).to(skips[-1].dtype)], dim=1)
         for up, skip in zip(self.ups, skips, strict=True):
             deep = up(deep, skip.to(deep.dtype))
         return functional.pixel_shuffle(self.head(deep), 2)

@@ -15,7 +15,7 @@ from models.training.pneumonia_ct.evaluation import THRESHOLD, dice, probabiliti
 from models.training.pneumonia_ct.hu_slices import HealthyVolume
 from models.training.pneumonia_ct.implants import with_lesions
 from models.training.pneumonia_ct.network import SliceNet
-from models.training.pneumonia_ct.slices import EQUALISE, FIELD_OF_VIEW, LESION, SIZE, STRETCH
+from models.training.pneumonia_ct.slices import EQUALISE, FIELD_OF_VIEW, LESION, SIZE, STRETCH, WINDOW
 
 #: Seed of the painted lesions; training uses the small ones.
 _SEED = 77_000
@@ -44,8 +44,15 @@ class Variant:
     field_of_view: float = FIELD_OF_VIEW
 
     @property
+    def calibrated(self) -> bool:
+        """Whether the network is told that greys stand for Hounsfield units."""
+        return not self.equalised and self.window_hu == (WINDOW.low_hu, WINDOW.high_hu)
+
+    @property
     def steps(self) -> list[AnyStep]:
         """From Hounsfield units to grey values, 0 to 255."""
+        if self.calibrated:
+            return [WINDOW]
         clip = (
             []
             if self.window_hu is None
@@ -114,7 +121,7 @@ def _found(
     if square is None:
         return found[0], found[1]
     pictures = np.stack([prepare(square.cut(hu_zyx[z], SIZE), variant.steps) for z in rows]).astype(np.uint8)
-    shares = probabilities(network, pictures, flips=False)
+    shares = probabilities(network, pictures, calibrated=variant.calibrated)
     for place, z in enumerate(rows):
         for channel in range(2):
             found[channel, z] = _pasted(square, shares[place, channel], hu_zyx.shape[1:]) >= THRESHOLD

@@ -26,10 +26,10 @@ from models.training.pneumonia_ct.slices import (
     toned,
 )
 
-PHANTOM_SEEDS = range(1000, 1010)
-#: Slices of each source in a batch of twelve: published slices, the same toned, slices with classes, real CT
-#: without pneumonia (two thirds of it with painted lesions), phantoms.
-SHARES = {"pneumonia": 5, "toned": 3, "classes": 1, "series": 2, "phantoms": 1}
+PHANTOM_SEEDS = range(1000, 1024)
+#: Slices of each source in a batch of fourteen: published slices, the same toned, slices with classes, real
+#: CT without pneumonia (most of it with painted lesions), phantoms.
+SHARES = {"pneumonia": 5, "toned": 3, "classes": 1, "series": 3, "phantoms": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Batch:
     Parameters
     ----------
     pictures
-        (n, 1, y, x) float32, standardised.
+        (n, 2, y, x) float32: standardised greys, and 1 where they are calibrated, else 0.
     targets
         (n, channel, y, x) float32, 0 or 1.
     weights
@@ -130,6 +130,12 @@ class Batch:
     pictures: NDArray[np.float32]
     targets: NDArray[np.float32]
     weights: NDArray[np.float32]
+
+
+def network_input(values: NDArray[np.float32], *, calibrated: bool) -> NDArray[np.float32]:
+    """Return (2, y, x) float32 for the network from greys between 0 and 1."""
+    grey = ((values - GREY_MEAN) / GREY_SD).astype(np.float32)
+    return np.stack([grey, np.full_like(grey, float(calibrated))])
 
 
 class Sampler:
@@ -162,7 +168,7 @@ class Sampler:
         names = [name for name, count in zip(self._names, counts, strict=True) for _ in range(count)]
         drawn = [self._draw(name, rng) for name in [*names, *(self._names[one] for one in rest)]]
         pictures, targets, weights = (np.stack(part) for part in zip(*drawn, strict=True))
-        return Batch(pictures[:, np.newaxis], targets, weights)
+        return Batch(pictures, targets, weights)
 
     def _draw(
         self, name: str, rng: np.random.Generator
@@ -170,7 +176,9 @@ class Sampler:
         cases: list[SliceSet] = getattr(self._sources, name)
         case = cases[int(rng.choice(len(cases), p=self._case_shares[name]))]
         index = int(rng.integers(len(case.pictures)))
-        values, label = augmented(case.pictures[index], case.labels[index], self._edge, rng)
+        values, label = augmented(
+            case.pictures[index], case.labels[index], self._edge, rng, calibrated=case.calibrated
+        )
         targets = np.stack([(label & bit) > 0 for bit in (LUNG, LESION, CONSOLIDATION)])
         sure = (label & UNSURE) == 0
         weights = np.stack(
@@ -181,7 +189,7 @@ class Sampler:
             ]
         )
         return (
-            ((values - GREY_MEAN) / GREY_SD).astype(np.float32),
+            network_input(values, calibrated=case.calibrated),
             targets.astype(np.float32),
             weights.astype(np.float32),
         )

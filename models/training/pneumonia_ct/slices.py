@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.preparation import Clip, Equalise, Stretch, prepare
+from inference.preparation import Clip, Equalise, Stretch, Window, prepare
 
 #: Edge of every slice, pixels.
 SIZE = 256
 #: CLAHE as the published slices went through it.
 EQUALISE = Equalise(step="equalise", clip_limit=7.0, tiles=8)
 STRETCH = Stretch(step="stretch")
+#: The window through which the node shows a scan: the usual one for lungs.
+WINDOW = Window(step="window", low_hu=-1350.0, high_hu=150.0)
 #: Edge of the square that is shown, as a multiple of the larger extent of the lungs: about what the published
 #: slices show.
 FIELD_OF_VIEW = 1.35
@@ -44,6 +46,8 @@ class SliceSet:
         (n, 256, 256) uint8, sums of the bits `LUNG`, `LESION`, `CONSOLIDATION`, `UNSURE`.
     lungs_known, classes_known
         Whether absent bits of `LUNG` and `CONSOLIDATION` mean that there is none.
+    calibrated
+        Whether greys stand for Hounsfield units through `WINDOW`.
     """
 
     case: str
@@ -51,6 +55,7 @@ class SliceSet:
     labels: NDArray[np.uint8]
     lungs_known: bool
     classes_known: bool
+    calibrated: bool = False
 
 
 def pneumonia_cases(folder: Path) -> list[SliceSet]:
@@ -108,14 +113,14 @@ def toned(case: SliceSet, seed: int) -> SliceSet:
 
     Equalised slices show healthy lung and soft tissue at other greys in every slice. Three anchors are
     known: air around the patient, healthy lung, soft tissue. A curve through them brings each near its usual
-    density, and a window as in `hu_slices` makes a picture of it again.
+    density, and the node's window makes a picture of it again.
 
     Parameters
     ----------
     case
         Slices with known lungs.
     seed
-        Chooses densities and windows.
+        Chooses densities.
 
     Returns
     -------
@@ -125,7 +130,7 @@ def toned(case: SliceSet, seed: int) -> SliceSet:
     rng = np.random.default_rng(seed)
     pairs = zip(case.pictures, case.labels, strict=True)
     pictures = np.stack([_toned(picture, label, rng) for picture, label in pairs])
-    return SliceSet(case.case, pictures, case.labels, case.lungs_known, case.classes_known)
+    return replace(case, pictures=pictures, calibrated=True)
 
 
 def _toned(
@@ -141,7 +146,7 @@ def _toned(
     greys = [0.0, lung, tissue, max(255.0, tissue + 20.0)]
     hu = [-1050.0, rng.uniform(-900.0, -800.0), rng.uniform(10.0, 60.0), rng.uniform(400.0, 1100.0)]
     values = np.interp(smooth.astype(np.float32), greys, hu).astype(np.float32)
-    return prepare(values, [random_window(rng), STRETCH]).astype(np.uint8)
+    return prepare(values, [WINDOW]).astype(np.uint8)
 
 
 def random_window(rng: np.random.Generator) -> Clip:

@@ -15,6 +15,9 @@ from torch.nn import functional
 from models.training.pneumonia_ct.network import SliceNet
 from models.training.pneumonia_ct.sampling import Sampler, Sources
 
+#: Pixels that soften the Dice of tiny lesions, and of slices without any.
+_SMOOTH_PX = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -33,7 +36,7 @@ class Setup:
     """
 
     steps: int = 1500
-    batch: int = 12
+    batch: int = 14
     edge: int = 192
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.02
@@ -114,22 +117,25 @@ def total_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """
     shares = torch.tensor([0.7, 1.0, 0.3], device=logits.device)
     entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weights
-    axes = (0, 2, 3)
     # Consolidation is judged inside lesions only: a smaller area, so that its mean is taken over it alone.
-    known = weights.sum(axes).clamp(min=1.0)
+    known = weights.sum((0, 2, 3)).clamp(min=1.0)
     probabilities = torch.sigmoid(logits) * weights
     truth = targets * weights
-    overlap = (2.0 * (probabilities * truth).sum(axes) + 100.0) / (
-        probabilities.sum(axes) + truth.sum(axes) + 100.0
+    # Slice by slice, so that a small lesion counts as much as a large one.
+    area = (2, 3)
+    overlap = (2.0 * (probabilities * truth).sum(area) + _SMOOTH_PX) / (
+        probabilities.sum(area) + truth.sum(area) + _SMOOTH_PX
     )
     # Lesions are few: their entropy counts more, or the network would call everything healthy at first.
     scale = torch.tensor([1.0, 4.0, 1.0], device=logits.device)
-    return (shares * (scale * entropy.sum(axes) / known + 1.0 - overlap)).sum()
+    return (shares * (scale * entropy.sum((0, 2, 3)) / known + (1.0 - overlap).mean(0))).sum()
 
 
 def _groups(network: SliceNet, setup: Setup) -> list[dict[str, object]]:
     encoder = [one for one in network.blocks.parameters() if one.requires_grad]
-    decoder = [*network.ups.parameters(), *network.head.parameters()]
+    decoder = [
+        part for module in (network.ups, network.head, network.switches) for part in module.parameters()
+    ]
     return [
         {"params": encoder, "lr": setup.learning_rate / 3.0},
         {"params": decoder, "lr": setup.learning_rate},
