@@ -14,16 +14,18 @@ from models.training.pneumonia_ct.augment import augmented
 from models.training.pneumonia_ct.folds import FOLDS, fold_of_cases, patient_of
 from models.training.pneumonia_ct.hu_slices import phantom_case
 from models.training.pneumonia_ct.implants import with_lesions
-from models.training.pneumonia_ct.sampling import Sampler, Sources, split
+from models.training.pneumonia_ct.sampling import Sampler, Sources, network_input, split
 from models.training.pneumonia_ct.slices import (
     CONSOLIDATION,
     LESION,
     LUNG,
     SIZE,
     UNSURE,
+    WINDOW,
     SliceSet,
     class_cases,
     place,
+    toned,
 )
 
 CASES = {
@@ -164,7 +166,7 @@ def test_a_batch_is_the_same_each_time_and_judges_only_what_is_known() -> None:
     first, again, other = sampler.batch(3, 0), sampler.batch(3, 0), sampler.batch(4, 0)
     np.testing.assert_array_equal(first.pictures, again.pictures)
     assert not np.array_equal(first.pictures, other.pictures)
-    assert first.pictures.shape == (11, 1, 64, 64)
+    assert first.pictures.shape == (11, 2, 64, 64)
     for target, weight in zip(first.targets, first.weights, strict=True):
         if target[0].any() and target[1].any():  # a published slice: lung and lesion, no classes
             assert weight[0].all()
@@ -174,6 +176,46 @@ def test_a_batch_is_the_same_each_time_and_judges_only_what_is_known() -> None:
             np.testing.assert_array_equal(weight[2] > 0, target[1] > 0)
         elif target[0].any():  # tumour
             assert not weight[target[:1].repeat(3, 0) > 0].any()
+
+
+def test_the_network_is_told_what_a_grey_means_and_the_grey_is_kept() -> None:
+    """The second channel says calibrated or not; calibrated greys move by little, others by much."""
+    label = np.full((SIZE, SIZE), LUNG, np.uint8)
+    picture = np.full((SIZE, SIZE), 85, np.uint8)
+    means = {}
+    for calibrated in (True, False):
+        drawn = [
+            augmented(picture, label, 64, np.random.default_rng(seed), calibrated=calibrated)[0]
+            for seed in range(60)
+        ]
+        # Windows at the edge of the slice hold black that is no grey of the picture.
+        means[calibrated] = np.array([np.median(values) for values in drawn if np.median(values) > 0.02])
+        (grey, flag) = network_input(drawn[0], calibrated=calibrated)
+        assert (flag == float(calibrated)).all()
+        assert grey.shape == flag.shape == (64, 64)
+    assert np.abs(means[True] - 85 / 255).max() < 0.08
+    assert means[False].std() > 3 * means[True].std()
+
+
+def test_toned_slices_have_the_densities_of_lung_and_tissue() -> None:
+    """Whatever greys a slice shows, healthy lung and soft tissue come near their usual Hounsfield units."""
+    label = np.zeros((2, SIZE, SIZE), np.uint8)
+    label[:, 60:200, 60:120] = LUNG
+    label[:, 100:140, 70:100] |= LESION
+    pictures = np.zeros((2, SIZE, SIZE), np.uint8)
+    for picture, (lung, lesion, tissue) in zip(pictures, ((30, 90, 140), (80, 120, 190)), strict=True):
+        picture[30:230, 30:230] = tissue
+        picture[60:200, 60:120] = lung
+        picture[100:140, 70:100] = lesion
+    case = SliceSet("corona_1", pictures, label, lungs_known=True, classes_known=False)
+    shown = toned(case, seed=3)
+    assert shown.calibrated
+    np.testing.assert_array_equal(shown.labels, label)
+    hu = WINDOW.low_hu + shown.pictures / 255.0 * (WINDOW.high_hu - WINDOW.low_hu)
+    for one in hu:
+        assert -905 < np.median(one[80:95, 70:110]) < -795
+        assert 5 < np.median(one[100:140, 160:220]) < 65
+        assert -795 < np.median(one[110:130, 78:92]) < 5
 
 
 def test_painted_lesions_stay_inside_the_lungs_and_never_darken() -> None:
