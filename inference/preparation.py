@@ -122,7 +122,9 @@ class Window(_Step):
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return whole values from 0 to 255."""
         scale = np.float32(255.0 / (self.high_hu - self.low_hu))
-        return np.rint(np.clip((values - np.float32(self.low_hu)) * scale, 0.0, 255.0))
+        return np.asarray(
+            np.rint(np.clip((values - np.float32(self.low_hu)) * scale, 0.0, 255.0)), dtype=np.float32
+        )
 
 
 class Stretch(_Step):

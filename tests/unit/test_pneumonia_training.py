@@ -178,6 +178,22 @@ def test_a_batch_is_the_same_each_time_and_judges_only_what_is_known() -> None:
             assert not weight[target[:1].repeat(3, 0) > 0].any()
 
 
+def test_slices_with_lesions_are_drawn_three_times_out_of_four() -> None:
+    """A scan with a lesion in one slice of twenty does not teach that there are none; a healthy one does."""
+    labels = np.full((20, SIZE, SIZE), LUNG, np.uint8)
+    labels[4, 90:120, 90:120] |= LESION
+    pictures = np.full(labels.shape, 60, np.uint8)
+    scan = SliceSet("scan", pictures, labels, lungs_known=True, classes_known=True)
+    healthy = SliceSet("healthy", pictures, labels & LUNG, lungs_known=True, classes_known=True)
+    shares = {}
+    for case in (scan, healthy):
+        sampler = Sampler(Sources(series=[case]), 20, 256)
+        targets = np.concatenate([sampler.batch(step, 0).targets[:, 1] for step in range(6)])
+        shares[case.case] = targets.any(axis=(1, 2)).mean()
+    assert 0.6 < shares["scan"] < 0.9
+    assert shares["healthy"] == 0.0
+
+
 def test_the_network_is_told_what_a_grey_means_and_the_grey_is_kept() -> None:
     """The second channel says calibrated or not; calibrated greys move by little, others by much."""
     label = np.full((SIZE, SIZE), LUNG, np.uint8)

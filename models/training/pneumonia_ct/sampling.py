@@ -32,6 +32,10 @@ PHANTOM_SEEDS = range(1000, 1024)
 SHARES = {"pneumonia": 5, "toned": 3, "classes": 1, "series": 3, "phantoms": 2}
 
 
+#: How often a slice with a lesion is chosen, and from how many pixels it counts as one.
+_DISEASED_SHARE, _LEAST_LESION_PX = 0.75, 40
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """All slices, by source."""
@@ -159,6 +163,7 @@ class Sampler:
         # Long cases count more than short ones, but not in proportion: neighbouring slices are alike.
         weights = {name: [len(one.pictures) ** 0.5 for one in getattr(sources, name)] for name in names}
         self._case_shares = {name: np.array(values) / sum(values) for name, values in weights.items()}
+        self._diseased = {case: _diseased(case) for name in names for case in getattr(sources, name)}
 
     def batch(self, step: int, seed: int) -> Batch:
         """Return the batch of a step; the same step and seed give the same batch."""
@@ -170,12 +175,23 @@ class Sampler:
         pictures, targets, weights = (np.stack(part) for part in zip(*drawn, strict=True))
         return Batch(pictures, targets, weights)
 
+    def _choose(self, case: SliceSet, rng: np.random.Generator) -> int:
+        """Choose a slice: one with a lesion three times out of four, where there is any.
+
+        All published slices have lesions. Scans and phantoms have few in most slices, and a network that is
+        shown mostly healthy ones learns that scans have none.
+        """
+        diseased = self._diseased[case]
+        if diseased.size and rng.random() < _DISEASED_SHARE:
+            return int(rng.choice(diseased))
+        return int(rng.integers(len(case.pictures)))
+
     def _draw(
         self, name: str, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         cases: list[SliceSet] = getattr(self._sources, name)
         case = cases[int(rng.choice(len(cases), p=self._case_shares[name]))]
-        index = int(rng.integers(len(case.pictures)))
+        index = self._choose(case, rng)
         values, label = augmented(
             case.pictures[index], case.labels[index], self._edge, rng, calibrated=case.calibrated
         )
@@ -193,3 +209,9 @@ class Sampler:
             targets.astype(np.float32),
             weights.astype(np.float32),
         )
+
+
+def _diseased(case: SliceSet) -> NDArray[np.intp]:
+    """Return which slices of a case have a lesion that is worth the name."""
+    sure = ((case.labels & LESION) > 0) & ((case.labels & UNSURE) == 0)
+    return np.flatnonzero(np.count_nonzero(sure, axis=(1, 2)) >= _LEAST_LESION_PX)

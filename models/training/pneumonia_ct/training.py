@@ -15,7 +15,7 @@ from torch.nn import functional
 from models.training.pneumonia_ct.network import SliceNet
 from models.training.pneumonia_ct.sampling import Sampler, Sources
 
-#: Pixels that soften the Dice of tiny lesions, and of slices without any.
+#: Pixels that soften the Dice of tiny lesions.
 _SMOOTH_PX = 30.0
 
 
@@ -121,14 +121,18 @@ def total_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     known = weights.sum((0, 2, 3)).clamp(min=1.0)
     probabilities = torch.sigmoid(logits) * weights
     truth = targets * weights
-    # Slice by slice, so that a small lesion counts as much as a large one.
+    # Slice by slice, so that a small lesion counts as much as a large one. Where there is nothing, entropy
+    # is enough: a Dice of nothing would teach to be silent before lesions are learnt.
     area = (2, 3)
+    size = truth.sum(area)
     overlap = (2.0 * (probabilities * truth).sum(area) + _SMOOTH_PX) / (
-        probabilities.sum(area) + truth.sum(area) + _SMOOTH_PX
+        probabilities.sum(area) + size + _SMOOTH_PX
     )
+    there = (size > 0).float()
+    missed = ((1.0 - overlap) * there).sum(0) / there.sum(0).clamp(min=1.0)
     # Lesions are few: their entropy counts more, or the network would call everything healthy at first.
     scale = torch.tensor([1.0, 4.0, 1.0], device=logits.device)
-    return (shares * (scale * entropy.sum((0, 2, 3)) / known + (1.0 - overlap).mean(0))).sum()
+    return (shares * (scale * entropy.sum((0, 2, 3)) / known + missed)).sum()
 
 
 def _groups(network: SliceNet, setup: Setup) -> list[dict[str, object]]:
