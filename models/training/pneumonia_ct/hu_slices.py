@@ -247,7 +247,7 @@ def _random_lesion(rng: np.random.Generator) -> PhantomLesion:
     radius = float(np.exp(rng.uniform(np.log(5.0), np.log(42.0))))
     x, y, z = (radius * float(np.exp(rng.normal(0.0, 0.25))) for _ in range(3))
     return PhantomLesion(
-        lesion_class=list(LesionClass)[int(rng.choice(3, p=[0.5, 0.2, 0.3]))],
+        lesion_class=list(LesionClass)[int(rng.choice(3, p=[0.4, 0.35, 0.25]))],
         side=list(Side)[int(rng.integers(2))],
         up=float(rng.uniform(0.05, 0.95)),
         back=float(rng.uniform(0.05, 1.0)),

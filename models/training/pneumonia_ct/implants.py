@@ -88,9 +88,9 @@ def _paint(
     patchy = 1.0 + _noise(shape, spacing_zyx_mm, rng.uniform(2.0, 8.0), rng) * rng.uniform(0.05, 0.35)
     before = painted[box]
     kind = rng.random()
-    if kind < 0.65:
+    if kind < 0.5:
         target = rng.uniform(-720.0, -430.0) + 0.0 * distance
-    elif kind < 0.82:
+    elif kind < 0.78:
         target = rng.uniform(-80.0, 60.0) + 0.0 * distance
     else:
         core = np.clip((rng.uniform(0.4, 0.75) - distance) / softness + 0.5, 0.0, 1.0)

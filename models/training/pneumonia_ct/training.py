@@ -35,7 +35,7 @@ class Setup:
         Of weights, batches and changes.
     """
 
-    steps: int = 1500
+    steps: int = 2400
     batch: int = 14
     edge: int = 192
     learning_rate: float = 1.5e-3
