@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
+from typing import Any
+
+from benchmarks.tables import output
+from core.errors import NodeError
+
+#: Exit status where a measurement is not possible.
+UNUSABLE = 2
 
 
 def model_parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -20,6 +28,32 @@ def model_parser(name: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, metavar="NAME", help="installed package, or its folder")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     return parser
+
+
+def report(
+    measure: Callable[[], dict[str, Any]], show: Callable[[dict[str, Any]], None], *, as_json: bool
+) -> int:
+    """Measure, then print tables or the one JSON object; return the exit status.
+
+    Parameters
+    ----------
+    measure
+        Gives the figures; a `NodeError` of it is printed as it is.
+    show
+        Prints the tables.
+    as_json
+        Whether JSON is wanted.
+    """
+    try:
+        figures = measure()
+    except NodeError as error:
+        print(error, file=sys.stderr)
+        return UNUSABLE
+    if as_json:
+        output(figures)
+    else:
+        show(figures)
+    return 0
 
 
 def at_least(lowest: int) -> Callable[[str], int]:

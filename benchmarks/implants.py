@@ -35,18 +35,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arguments import at_least, model_parser
+from benchmarks.arguments import at_least, model_parser, report
 from benchmarks.implant_judgement import Lesion, judge, summary
 from benchmarks.implanting import Density, Host, Place, Wanted, implanted, place_lesions
 from benchmarks.opened import OpenedModel, open_model
 from benchmarks.real_series import add_series_arguments, series_files, series_folders
-from benchmarks.tables import line, model_line, output, shown, shown_quartiles, table
+from benchmarks.tables import line, model_line, shown, shown_quartiles, table
 from core.domain import CtVolume
-from core.errors import NodeError, SeriesRejected
+from core.errors import SeriesRejected
 from inference.lungs import segment_lungs
 from inference.series_reader import read_series
 
-_UNUSABLE = 2
 #: Lesions of one run; each run gives them other densities, so that after three runs all have had each.
 _RUN_SIZES = ("<1", "<1", "1–3", "1–3", "3–10", "3–10", "10–50", ">50")
 
@@ -54,18 +53,13 @@ _RUN_SIZES = ("<1", "<1", "1–3", "1–3", "3–10", "3–10", "10–50", ">50"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit status."""
     options = _parser().parse_args(arguments)
-    try:
+
+    def figures() -> dict[str, Any]:
         model = open_model(options.model)
         folders = series_folders(options.data, options.only)[: options.series]
-        figures = measure(model, folders, options.runs, options.seed)
-    except NodeError as error:
-        print(error, file=sys.stderr)
-        return _UNUSABLE
-    if options.json:
-        output(figures)
-    else:
-        print_figures(figures)
-    return 0
+        return measure(model, folders, options.runs, options.seed)
+
+    return report(figures, print_figures, as_json=options.json)
 
 
 def measure(model: OpenedModel, folders: Sequence[Path], runs: int, seed: int) -> dict[str, Any]:

@@ -33,16 +33,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.arguments import model_parser
+from benchmarks.arguments import model_parser, report
 from benchmarks.metrics import dice
 from benchmarks.opened import OpenedModel, open_model
 from benchmarks.real_series import add_series_arguments, series_files, series_folders
-from benchmarks.tables import line, model_line, output, shown, table
+from benchmarks.tables import line, model_line, shown, table
 from core.domain import LUNG_LABEL, Analysis
-from core.errors import NodeError, SeriesRejected
+from core.errors import SeriesRejected
 from lesionnode.pipeline import Analysed, analyse_series, result_json
 
-_UNUSABLE = 2
 _EXPERT = "siemens-biograph40-3mm"
 _SHARP, _SOFT = "siemens-sensation10-b70f-8mm", "siemens-sensation10-b40f-8mm"
 _TUMOUR, _TUMOUR_GROWN_MM = 3, 5.0
@@ -51,16 +50,11 @@ _TUMOUR, _TUMOUR_GROWN_MM = 3, 5.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        figures = measure(open_model(options.model), series_folders(options.data, options.only))
-    except NodeError as error:
-        print(error, file=sys.stderr)
-        return _UNUSABLE
-    if options.json:
-        output(figures)
-    else:
-        print_figures(figures)
-    return 0
+    return report(
+        lambda: measure(open_model(options.model), series_folders(options.data, options.only)),
+        print_figures,
+        as_json=options.json,
+    )
 
 
 def measure(model: OpenedModel, folders: Sequence[Path]) -> dict[str, Any]:

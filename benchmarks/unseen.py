@@ -20,29 +20,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import implants, series
-from benchmarks.arguments import at_least
+from benchmarks.arguments import at_least, report
 from benchmarks.implant_judgement import summary
 from benchmarks.opened import open_model
 from benchmarks.real_series import series_folders
-from benchmarks.tables import line, output
-from core.errors import NodeError
-
-_UNUSABLE = 2
+from benchmarks.tables import line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        figures = measure(options.pairs, options.data, options.runs, options.seed)
-    except NodeError as error:
-        print(error, file=sys.stderr)
-        return _UNUSABLE
-    if options.json:
-        output(figures)
-    else:
-        _print(figures)
-    return 0
+    return report(
+        lambda: measure(options.pairs, options.data, options.runs, options.seed),
+        _print,
+        as_json=options.json,
+    )
 
 
 def measure(pairs: Sequence[tuple[str, str]], data: Path | None, runs: int, seed: int) -> dict[str, Any]:

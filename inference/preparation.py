@@ -9,7 +9,7 @@ new member of `PreparationStep`; nothing else changes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import cv2
 import numpy as np
@@ -30,7 +30,20 @@ class _Step(BaseModel):
         raise NotImplementedError
 
 
-class Clip(_Step):
+class _Interval(_Step):
+    """A step with an interval of Hounsfield units."""
+
+    low_hu: float
+    high_hu: float
+
+    @model_validator(mode="after")
+    def _ends_in_order(self) -> Self:
+        if self.low_hu >= self.high_hu:
+            raise ValueError(f"low_hu ({self.low_hu:g}) must lie below high_hu ({self.high_hu:g})")
+        return self
+
+
+class Clip(_Interval):
     """Limit values to an interval.
 
     Parameters
@@ -40,14 +53,6 @@ class Clip(_Step):
     """
 
     step: Literal["clip"]
-    low_hu: float
-    high_hu: float
-
-    @model_validator(mode="after")
-    def _ends_in_order(self) -> Clip:
-        if self.low_hu >= self.high_hu:
-            raise ValueError(f"low_hu ({self.low_hu:g}) must lie below high_hu ({self.high_hu:g})")
-        return self
 
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return values limited to [low_hu, high_hu]."""
@@ -100,7 +105,7 @@ class ZScore(_Step):
         return (values - np.float32(self.mean)) / np.float32(self.sd)
 
 
-class Window(_Step):
+class Window(_Interval):
     """Show an interval of Hounsfield units as an 8-bit picture does: 0…255, in whole numbers.
 
     Parameters
@@ -110,14 +115,6 @@ class Window(_Step):
     """
 
     step: Literal["window"]
-    low_hu: float
-    high_hu: float
-
-    @model_validator(mode="after")
-    def _ends_in_order(self) -> Window:
-        if self.low_hu >= self.high_hu:
-            raise ValueError(f"low_hu ({self.low_hu:g}) must lie below high_hu ({self.high_hu:g})")
-        return self
 
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return whole values from 0 to 255."""
