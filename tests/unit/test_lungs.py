@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmarks.metrics import dice
 from core.domain import CtVolume, LungMask
 from core.errors import NotAChest
 from core.geometry import Geometry
@@ -77,11 +78,6 @@ def canonical_volume(hu: NDArray[np.int16]) -> CtVolume:
     affine = np.eye(4)
     affine[:3, :3] = np.diag(SPACING_MM)[[2, 1, 0]]
     return CtVolume(hu, Geometry(affine, hu.shape, "1.2.3"), (), ())
-
-
-def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Return the Dice coefficient."""
-    return 2.0 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth))
 
 
 @pytest.fixture(scope="module")

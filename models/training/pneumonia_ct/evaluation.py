@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.metrics import dice
 from models.training.pneumonia_ct.network import SliceNet
 from models.training.pneumonia_ct.sampling import network_input
 from models.training.pneumonia_ct.slices import LESION, LUNG, SliceSet
@@ -89,9 +90,3 @@ def case_figures(case: SliceSet, found_ncyx: NDArray[np.float32]) -> dict[str, A
 def fold_figures(network: SliceNet, cases: Sequence[SliceSet], *, flips: bool) -> list[dict[str, Any]]:
     """Return the figures of every case kept apart."""
     return [case_figures(case, probabilities(network, case.pictures, flips=flips)) for case in cases]
-
-
-def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Return the Dice coefficient; 1 where both are empty."""
-    total = np.count_nonzero(found) + np.count_nonzero(truth)
-    return 2.0 * np.count_nonzero(found & truth) / total if total else 1.0

@@ -130,21 +130,6 @@ def phantom_case(seed: int) -> SliceSet:
     """
     if seed < 1000:
         raise ValueError(f"phantom seed {seed}: seeds below 1000 are kept for measuring")
-    return _slices_of_phantom(seed)
-
-
-def phantom_volume(seed: int) -> HealthyVolume:
-    """Return a synthetic chest CT without lesions, for measuring the preparation."""
-    phantom = generate_phantom(
-        PhantomSpec(shape_zyx=(60, 256, 256), spacing_zyx_mm=(5.0, 1.4, 1.4), lesions=(), seed=seed)
-    )
-    order = CanonicalOrder.of(phantom.geometry)
-    lungs = order.apply(phantom.truth.lungs_zyx) > 0
-    hu = order.apply(phantom.hu_zyx).astype(np.float32)
-    return HealthyVolume(f"phantom {seed}", hu, lungs, np.zeros_like(lungs), phantom.spec.spacing_zyx_mm)
-
-
-def _slices_of_phantom(seed: int) -> SliceSet:
     rng = np.random.default_rng(seed)
     spec = PhantomSpec(
         shape_zyx=(34, 256, 256),
@@ -166,6 +151,17 @@ def _slices_of_phantom(seed: int) -> SliceSet:
     calibrated = bool(rng.random() < _PHANTOMS_CALIBRATED)
     name = f"phantom_{seed}"
     return _slices(name, hu, labels.astype(np.uint8), spec.spacing_zyx_mm, rng, calibrated=calibrated)
+
+
+def phantom_volume(seed: int) -> HealthyVolume:
+    """Return a synthetic chest CT without lesions, for measuring the preparation."""
+    phantom = generate_phantom(
+        PhantomSpec(shape_zyx=(60, 256, 256), spacing_zyx_mm=(5.0, 1.4, 1.4), lesions=(), seed=seed)
+    )
+    order = CanonicalOrder.of(phantom.geometry)
+    lungs = order.apply(phantom.truth.lungs_zyx) > 0
+    hu = order.apply(phantom.hu_zyx).astype(np.float32)
+    return HealthyVolume(f"phantom {seed}", hu, lungs, np.zeros_like(lungs), phantom.spec.spacing_zyx_mm)
 
 
 def _slices(

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.metrics import dice
 from inference.framing import Square, square_around
 from inference.preparation import AnyStep, Clip, prepare
-from models.training.pneumonia_ct.evaluation import THRESHOLD, dice, probabilities
+from models.training.pneumonia_ct.evaluation import THRESHOLD, probabilities
 from models.training.pneumonia_ct.hu_slices import HealthyVolume
 from models.training.pneumonia_ct.implants import with_lesions
 from models.training.pneumonia_ct.network import SliceNet
