@@ -14,8 +14,8 @@ from core.errors import NodeError
 UNUSABLE = 2
 
 
-def model_parser(name: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser with ``--model`` and ``--json``.
+def model_parser(name: str, description: str, *, as_json: bool = True) -> argparse.ArgumentParser:
+    """Return a parser with ``--model``, and ``--json`` where figures are printed.
 
     Parameters
     ----------
@@ -23,10 +23,13 @@ def model_parser(name: str, description: str) -> argparse.ArgumentParser:
         Of the measurement.
     description
         One sentence.
+    as_json
+        Whether there are figures to print.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     parser.add_argument("--model", required=True, metavar="NAME", help="installed package, or its folder")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    if as_json:
+        parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     return parser
 
 
@@ -56,6 +59,11 @@ def report(
     return 0
 
 
+def add_seeds(parser: argparse.ArgumentParser) -> None:
+    """Add ``--seeds``, of phantoms that are kept for measuring."""
+    parser.add_argument("--seeds", type=_seeds, default=(1, 2, 3), metavar="1,2,3", help="of 1 to 20 (1,2,3)")
+
+
 def at_least(lowest: int) -> Callable[[str], int]:
     """Return a check of whole numbers for an argument parser."""
 
@@ -65,3 +73,13 @@ def at_least(lowest: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        seeds = ()
+    if not seeds or not all(1 <= seed <= 20 for seed in seeds):
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted numbers from 1 to 20 with commas between them")
+    return seeds

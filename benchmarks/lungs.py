@@ -13,35 +13,38 @@ import time
 import numpy as np
 
 from benchmarks.metrics import dice
-from benchmarks.real_series import series_files, series_folders
+from benchmarks.real_series import (
+    EXPERT_SERIES,
+    EXPERT_TUMOUR,
+    expert_labels,
+    series_files,
+    series_folders,
+)
 from core.domain import LUNG_LABEL
 from core.errors import NodeError
 from inference.lungs import coverage_remarks, segment_lungs
 from inference.series_reader import read_series
 
-_SERIES = "siemens-biograph40-3mm"
-_TUMOUR = 3
-
 
 def main() -> int:
     """Print the table; return the exit status."""
     try:
-        (folder,) = series_folders(only=_SERIES)
+        (folder,) = series_folders(only=EXPERT_SERIES)
     except NodeError as error:
         print(error, file=sys.stderr)
         return 1
     volume = read_series(series_files(folder))
-    with np.load(folder.with_name(f"{_SERIES}-lungs.npz")) as expert:
-        truth = expert["labels_zyx"]
-    if volume.geometry.affine_lps[2, 0] < 0:  # the expert's slices rise to the head
-        truth = truth[::-1]
+    truth = expert_labels(folder, rising=bool(volume.geometry.affine_lps[2, 0] > 0))
+    if truth is None:
+        print(f"No contours beside {folder}", file=sys.stderr)
+        return 1
     base_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
     lungs = segment_lungs(volume)
     wall_s, cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
     peak_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base_kib) / 1024
-    judged = truth != _TUMOUR
-    print(f"{_SERIES}  {'×'.join(map(str, volume.hu_zyx.shape))}")
+    judged = truth != EXPERT_TUMOUR
+    print(f"{EXPERT_SERIES}  {'×'.join(map(str, volume.hu_zyx.shape))}")
     print("lung    Dice    volume ml   expert ml")
     for side, label in LUNG_LABEL.items():
         found, wanted = (lungs.labels_zyx == label) & judged, truth == label

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.arguments import model_parser
+from benchmarks.arguments import add_seeds, model_parser
 from benchmarks.opened import OpenedModel, open_model
 from benchmarks.phantom_patients import Scan, lesion_mask, scans
 from benchmarks.tables import line, model_line, output, quartiles, shown, shown_quartiles, table
@@ -232,18 +232,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = model_parser("phantom_lesions", "Phantoms with and without lesions, where the truth is exact.")
-    parser.add_argument("--seeds", type=_seeds, default=(1, 2, 3), metavar="1,2,3", help="of 1 to 20 (1,2,3)")
+    add_seeds(parser)
     return parser
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        seeds = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        seeds = ()
-    if not seeds or not all(1 <= seed <= 20 for seed in seeds):
-        raise argparse.ArgumentTypeError(f"{text!r}: wanted numbers from 1 to 20 with commas between them")
-    return seeds
 
 
 if __name__ == "__main__":

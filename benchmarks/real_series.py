@@ -6,9 +6,14 @@ import argparse
 import os
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core.errors import NodeError
 
 _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
+#: The series that an expert's contours come with, and the value of the tumour in them.
+EXPERT_SERIES, EXPERT_TUMOUR = "siemens-biograph40-3mm", 3
 
 
 def series_folders(data: Path | None = None, only: str = "") -> list[Path]:
@@ -45,6 +50,29 @@ def series_folders(data: Path | None = None, only: str = "") -> list[Path]:
 def series_files(folder: Path) -> list[Path]:
     """Return the files of one series."""
     return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def expert_labels(folder: Path, *, rising: bool = True) -> NDArray[np.uint8] | None:
+    """Return an expert's contours of a series, or None where there are none.
+
+    Parameters
+    ----------
+    folder
+        Of the series; the contours lie beside it as ``<name>-lungs.npz``.
+    rising
+        Whether the first slice shall be the lowest; else the highest.
+
+    Returns
+    -------
+    ndarray or None
+        (z, y, x) uint8: 1 right lung, 2 left lung, `EXPERT_TUMOUR`; rows and columns are those of the images.
+    """
+    contours = folder.with_name(f"{folder.name}-lungs.npz")
+    if not contours.is_file():
+        return None
+    with np.load(contours) as expert:
+        labels: NDArray[np.uint8] = expert["labels_zyx"]
+    return labels if rising else labels[::-1]
 
 
 def add_series_arguments(parser: argparse.ArgumentParser) -> None:

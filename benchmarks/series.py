@@ -36,15 +36,21 @@ from scipy import ndimage
 from benchmarks.arguments import model_parser, report
 from benchmarks.metrics import dice
 from benchmarks.opened import OpenedModel, open_model
-from benchmarks.real_series import add_series_arguments, series_files, series_folders
+from benchmarks.real_series import (
+    EXPERT_SERIES,
+    EXPERT_TUMOUR,
+    add_series_arguments,
+    expert_labels,
+    series_files,
+    series_folders,
+)
 from benchmarks.tables import line, model_line, shown, table
 from core.domain import LUNG_LABEL, Analysis
 from core.errors import SeriesRejected
 from lesionnode.pipeline import Analysed, analyse_series, result_json
 
-_EXPERT = "siemens-biograph40-3mm"
 _SHARP, _SOFT = "siemens-sensation10-b70f-8mm", "siemens-sensation10-b40f-8mm"
-_TUMOUR, _TUMOUR_GROWN_MM = 3, 5.0
+_TUMOUR_GROWN_MM = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,23 +87,25 @@ def measure(model: OpenedModel, folders: Sequence[Path]) -> dict[str, Any]:
             rows.append({**_row(folder.name, None), "refused": str(error)})
             continue
         rows.append(_row(folder.name, analysed))
-        if folder.name == _EXPERT and folder.with_name(f"{_EXPERT}-lungs.npz").is_file():
-            expert = against_expert(analysed.analysis, folder.with_name(f"{_EXPERT}-lungs.npz"))
+        geometry = analysed.analysis.volume.geometry
+        truth = expert_labels(folder, rising=bool(geometry.affine_lps[2, 0] > 0))
+        if truth is not None:
+            expert = against_expert(analysed.analysis, truth)
         if folder.name in (_SHARP, _SOFT):
             kept[folder.name] = analysed.analysis
     kernels = between_kernels(kept[_SHARP], kept[_SOFT]) if len(kept) == 2 else None
     return {"model": model.described(), "series": rows, "expert": expert, "kernels": kernels}
 
 
-def against_expert(analysis: Analysis, contours: Path) -> dict[str, Any]:
+def against_expert(analysis: Analysis, truth: NDArray[np.uint8]) -> dict[str, Any]:
     """Compare lungs with an expert's, and part the lesions into tumour and the rest.
 
     Parameters
     ----------
     analysis
         Of the series the expert saw.
-    contours
-        The expert's labels: 1 right lung, 2 left lung, 3 tumour; slices rise to the head.
+    truth
+        The expert's labels on the grid and in the order of the volume: 1 right lung, 2 left lung, 3 tumour.
 
     Returns
     -------
@@ -105,17 +113,13 @@ def against_expert(analysis: Analysis, contours: Path) -> dict[str, Any]:
         Dice of each lung, volumes in ml, percentages.
     """
     geometry = analysis.volume.geometry
-    with np.load(contours) as expert:
-        truth: NDArray[np.uint8] = expert["labels_zyx"]
-    if geometry.affine_lps[2, 0] < 0:
-        truth = truth[::-1]
     lungs, lesions = analysis.lungs.labels_zyx, analysis.lesions.labels_zyx > 0
-    tumour = truth == _TUMOUR
+    tumour = truth == EXPERT_TUMOUR
     grown = ndimage.distance_transform_edt(~tumour, sampling=geometry.spacing_zyx_mm) <= _TUMOUR_GROWN_MM
     lung_voxels = np.count_nonzero(lungs)
     inside, outside = np.count_nonzero(lesions & grown), np.count_nonzero(lesions & ~grown)
     return {
-        "series": _EXPERT,
+        "series": EXPERT_SERIES,
         "dice": {
             side.value: round(dice((lungs == label) & ~tumour, truth == label), 4)
             for side, label in LUNG_LABEL.items()

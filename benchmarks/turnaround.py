@@ -3,7 +3,7 @@
 Sender, node and PACS are processes of their own, so that their CPU can be told apart. Two paces: a scanner's
 (10 slices/s) and full blast.
 
-    python -m benchmarks.turnaround [--slices 300] [--repeat 3] [--output FILE]
+    python -m benchmarks.turnaround [--model NAME] [--slices 300] [--repeat 3] [--output FILE]
 """
 
 from __future__ import annotations
@@ -175,20 +175,22 @@ def measure(node: RunningNode, pacs: Any, accepted: Pipe, paths: list[Path], pac
 def main() -> None:
     """Measure and print; write the figures where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="densitometry")
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=RESULTS / "turnaround.json")
+    parser.add_argument("--output", type=Path, help="results/turnaround-MODEL.json if left out")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lesion-node-bench-") as folder:
-        runs = measure_all(Path(folder), options.slices, options.repeat)
+        runs = measure_all(Path(folder), options.model, options.slices, options.repeat)
     report(runs, options.slices)
-    options.output.parent.mkdir(exist_ok=True)
+    output = options.output or RESULTS / f"turnaround-{options.model}.json"
+    output.parent.mkdir(exist_ok=True)
     machine = {"cpus": psutil.cpu_count(), "python": platform.python_version(), "slices": options.slices}
-    content = {"machine": machine, "runs": [asdict(run) for run in runs]}
-    options.output.write_text(json.dumps(content, indent=2) + "\n")
+    content = {"model": options.model, "machine": machine, "runs": [asdict(run) for run in runs]}
+    output.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def measure_all(folder: Path, slices: int, repeat: int) -> list[Run]:
+def measure_all(folder: Path, model: str, slices: int, repeat: int) -> list[Run]:
     """Start PACS and node once and send a fresh series for every run."""
     spec = PhantomSpec(shape_zyx=(slices, 512, 512), spacing_zyx_mm=(300.0 / slices, 0.7, 0.7))
     print(f"making a phantom of {slices} slices ...", flush=True)
@@ -198,7 +200,13 @@ def measure_all(folder: Path, slices: int, repeat: int) -> list[Run]:
     pacs = context.Process(target=pacs_process, args=(folder / "pacs", theirs), daemon=True)
     pacs.start()
     port = accepted.recv()
-    node = RunningNode(folder / "node", [("pacs", "SMALLPACS", port)], quiet_s=3.0)
+    node = RunningNode(
+        folder / "node",
+        [("pacs", "SMALLPACS", port)],
+        options='[models]\naccept_licence = "research"\n',
+        source_options=f'model = "{model}"\n',
+        quiet_s=3.0,
+    )
     node.start()
     runs = []
     try:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.metrics import dice
-from models.training.pneumonia_ct.network import SliceNet
+from models.training.pneumonia_ct.network import Mirrored
 from models.training.pneumonia_ct.sampling import network_input
 from models.training.pneumonia_ct.slices import LESION, LUNG, SliceSet
 
@@ -21,7 +21,7 @@ _BATCH = 8
 
 @torch.no_grad()
 def probabilities(
-    network: SliceNet, pictures: NDArray[np.uint8], *, calibrated: bool = False, flips: bool = False
+    network: Mirrored, pictures: NDArray[np.uint8], *, calibrated: bool = False
 ) -> NDArray[np.float32]:
     """Run the network.
 
@@ -33,8 +33,6 @@ def probabilities(
         (n, y, x) uint8.
     calibrated
         Whether greys stand for Hounsfield units.
-    flips
-        Whether the mirror picture is asked too and both answers averaged.
 
     Returns
     -------
@@ -48,10 +46,7 @@ def probabilities(
         batch = torch.from_numpy(np.stack([network_input(one, calibrated=calibrated) for one in values])).to(
             device
         )
-        share = torch.sigmoid(network(batch))
-        if flips:
-            share = (share + torch.sigmoid(network(batch.flip(-1))).flip(-1)) / 2.0
-        found.append(share.cpu().numpy())
+        found.append(torch.sigmoid(network(batch)).cpu().numpy())
     return np.concatenate(found)
 
 
@@ -87,6 +82,6 @@ def case_figures(case: SliceSet, found_ncyx: NDArray[np.float32]) -> dict[str, A
     }
 
 
-def fold_figures(network: SliceNet, cases: Sequence[SliceSet], *, flips: bool) -> list[dict[str, Any]]:
+def fold_figures(network: Mirrored, cases: Sequence[SliceSet]) -> list[dict[str, Any]]:
     """Return the figures of every case kept apart."""
-    return [case_figures(case, probabilities(network, case.pictures, flips=flips)) for case in cases]
+    return [case_figures(case, probabilities(network, case.pictures)) for case in cases]

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import torch
 
-from models.training.pneumonia_ct.network import CHANNELS, SliceNet
+from models.training.pneumonia_ct.network import CHANNELS, Mirrored
 from models.training.pneumonia_ct.slices import SIZE
 
 OPSET = 17
@@ -22,7 +22,7 @@ BATCH = 4
 TOLERANCE = 1e-3
 
 
-def exported(network: SliceNet) -> bytes:
+def exported(network: Mirrored) -> bytes:
     """Return the graph in ONNX: (BATCH, 2, 256, 256) float32 in, (BATCH, 3, 256, 256) float32 logits out.
 
     Parameters
@@ -59,7 +59,7 @@ def exported(network: SliceNet) -> bytes:
 
 
 @torch.no_grad()
-def largest_difference(network: SliceNet, graph: bytes) -> float:
+def largest_difference(network: Mirrored, graph: bytes) -> float:
     """Return the largest difference of probabilities between PyTorch and ONNX Runtime."""
     values = _example()
     wanted = torch.sigmoid(network(torch.from_numpy(values))).numpy()

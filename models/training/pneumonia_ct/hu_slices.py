@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from benchmarks.real_series import EXPERT_TUMOUR, expert_labels
 from core.domain import FINDING_LABEL, LUNG_LABEL, Finding, LesionClass, Side
 from core.geometry import CanonicalOrder
 from inference.framing import Square, square_around
@@ -35,8 +36,6 @@ from models.training.pneumonia_ct.slices import (
     random_window,
 )
 
-#: Value of the tumour in the contours that come with one series.
-_TUMOUR = 3
 #: Slices beyond the lungs that are shown too.
 _MARGIN_MM = 15.0
 #: How far around a tumour, and around other dense blobs, it is not known whether the lung is healthy.
@@ -91,13 +90,10 @@ def healthy_volume(folder: Path) -> HealthyVolume:
     labels = order.apply(segment_lungs(volume).labels_zyx)
     lungs, right = labels > 0, labels == LUNG_LABEL[Side.RIGHT]
     unsure = _grown(_dense_blobs(hu, lungs, spacing), spacing, _AROUND_BLOB_MM)
-    contours = folder.with_name(f"{folder.name}-lungs.npz")
-    if contours.is_file():
-        with np.load(contours) as expert:
-            # Their slices rise to the head; rows and columns are those of the images, as canonical ones here.
-            tumour = expert["labels_zyx"] == _TUMOUR
+    expert = expert_labels(folder)  # its rows and columns are canonical ones here
+    if expert is not None:
         # Behind the tumour the lung is consolidated too.
-        unsure |= _grown(tumour, spacing, _AROUND_TUMOUR_MM)
+        unsure |= _grown(expert == EXPERT_TUMOUR, spacing, _AROUND_TUMOUR_MM)
     if folder.name in _DISEASED_FROM_MM:
         lower_mm = float(order.apply_geometry(volume.geometry).affine_lps[2, 3])
         first = max(0, round((_DISEASED_FROM_MM[folder.name] - lower_mm) / spacing[0]))

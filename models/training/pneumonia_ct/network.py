@@ -164,6 +164,25 @@ class SliceNet(nn.Module):
         return [self.stem, *self.blocks[:FIRST_TRAINED_BLOCK]]
 
 
+class Mirrored(nn.Module):
+    """A trained network that also looks at the mirror picture: what is used, measured and shipped.
+
+    Parameters
+    ----------
+    network
+        Trained on pictures and their mirror pictures alike.
+    """
+
+    def __init__(self, network: SliceNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mean of both logits; shapes as of `SliceNet`."""
+        straight, mirrored = self.network(torch.cat([x, x.flip(-1)])).chunk(2)
+        return (straight + mirrored.flip(-1)) / 2.0
+
+
 def _encoder(*, pretrained: bool) -> EfficientNet:
     """Return the encoder for one grey channel, with symmetric padding instead of fixed-size padding."""
     if pretrained:

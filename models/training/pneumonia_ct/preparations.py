@@ -15,7 +15,7 @@ from inference.preparation import AnyStep, Clip, prepare
 from models.training.pneumonia_ct.evaluation import THRESHOLD, probabilities
 from models.training.pneumonia_ct.hu_slices import HealthyVolume
 from models.training.pneumonia_ct.implants import with_lesions
-from models.training.pneumonia_ct.network import SliceNet
+from models.training.pneumonia_ct.network import Mirrored
 from models.training.pneumonia_ct.slices import EQUALISE, FIELD_OF_VIEW, LESION, SIZE, STRETCH, WINDOW
 
 #: Seed of the painted lesions; training uses the small ones.
@@ -74,7 +74,7 @@ VARIANTS = (
 )
 
 
-def preparation_figures(network: SliceNet, volumes: Iterable[HealthyVolume]) -> list[dict[str, Any]]:
+def preparation_figures(network: Mirrored, volumes: Iterable[HealthyVolume]) -> list[dict[str, Any]]:
     """Run a network on volumes that it never saw, prepared in every way.
 
     Parameters
@@ -93,7 +93,7 @@ def preparation_figures(network: SliceNet, volumes: Iterable[HealthyVolume]) -> 
     return [figures for volume in volumes for figures in _volume_figures(network, volume)]
 
 
-def _volume_figures(network: SliceNet, volume: HealthyVolume) -> Iterator[dict[str, Any]]:
+def _volume_figures(network: Mirrored, volume: HealthyVolume) -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(_SEED)
     painted, labels = with_lesions(volume.hu_zyx, volume.lungs_zyx, volume.spacing_zyx_mm, _PAINTED, rng)
     judged = volume.lungs_zyx & ~volume.unsure_zyx
@@ -111,7 +111,7 @@ def _volume_figures(network: SliceNet, volume: HealthyVolume) -> Iterator[dict[s
 
 
 def _found(
-    network: SliceNet, volume: HealthyVolume, hu_zyx: NDArray[np.float32], variant: Variant
+    network: Mirrored, volume: HealthyVolume, hu_zyx: NDArray[np.float32], variant: Variant
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return lung and lesion on the volume's own voxels."""
     square = square_around(

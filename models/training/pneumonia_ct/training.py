@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.training.pneumonia_ct.network import SliceNet
+from models.training.pneumonia_ct.network import Mirrored, SliceNet
 from models.training.pneumonia_ct.sampling import Sampler, Sources
 
 #: Pixels that soften the Dice of tiny lesions.
@@ -100,11 +101,16 @@ def train(sources: Sources, setup: Setup, checkpoint: Path, tell: Callable[[str]
     return averaged.eval()
 
 
-def trained(checkpoint: Path) -> SliceNet:
-    """Load the averaged weights of a checkpoint for use."""
+def trained(checkpoint: Path) -> Mirrored:
+    """Load the averaged weights of a checkpoint for use, mirror picture included."""
     network = SliceNet(pretrained=False)
     network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["averaged"])
-    return network.eval()
+    return Mirrored(network).eval()
+
+
+def setup_of(checkpoint: Path) -> dict[str, Any]:
+    """Return the set-up that a checkpoint was trained with."""
+    return dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["setup"])
 
 
 def total_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
