@@ -138,7 +138,7 @@ def _tile(place: Place) -> NDArray[np.uint8]:
     for mask, colour, width in ((place.found_yx, _FOUND, 2), (place.truth_yx, _TRUTH, 1)):
         large = cv2.resize(mask.astype(np.uint8), (_TILE, _TILE), interpolation=cv2.INTER_NEAREST)
         outlines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(tile, outlines, -1, colour, width, cv2.LINE_AA)
+        cv2.drawContours(tile, outlines, -1, colour, width)
     return np.asarray(tile, np.uint8)
 
 
