@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from core.domain import AETitle
+from core.domain import AETitle, Language, ResultKind
 
 #: The package that runs without any licence to accept.
 DEFAULT_MODEL = "densitometry"
@@ -96,6 +96,8 @@ class PeerSettings(_Section):
     port: Port
     calling_ae_title: AETitleText | None = None
     """AE title that this node uses towards the peer; its own where absent."""
+    objects: Annotated[tuple[ResultKind, ...], Field(min_length=1)] = tuple(ResultKind)
+    """Kinds of result that the peer is to get."""
 
 
 class SourceSettings(_Section):
@@ -148,6 +150,13 @@ class ModelSettings(_Section):
         return data
 
 
+class ResultSettings(_Section):
+    """How results look to people."""
+
+    language: Language = Language.ENGLISH
+    """Of the film. Coded content and remarks are English in every language."""
+
+
 class DeliverySettings(_Section):
     """How results are sent."""
 
@@ -165,6 +174,7 @@ class Settings(_Section):
     sources: tuple[SourceSettings, ...] = ()
     reception: ReceptionSettings = ReceptionSettings()
     models: ModelSettings = ModelSettings()
+    results: ResultSettings = ResultSettings()
     delivery: DeliverySettings = DeliverySettings()
 
     def peer(self, name: str) -> PeerSettings | None:

@@ -372,12 +372,15 @@ class LesionMeasurements:
         One per `Zone`, in its order.
     severity_score
         Sum of the zones' scores, 0…24.
+    listed_from_ml
+        The site's smallest volume: smaller lesions count in the regions only.
     """
 
     regions: tuple[RegionMeasurement, ...]
     lesions: tuple[Lesion, ...]
     zones: tuple[ZoneMeasurement, ...]
     severity_score: int
+    listed_from_ml: float = 0.0
 
     def of(self, region: Region) -> RegionMeasurement:
         """Return the measurement of one region."""
@@ -407,11 +410,19 @@ class Analysis:
 # --- what is sent -----------------------------------------------------------------------------------------
 
 
+class Language(StrEnum):
+    """In which language results speak to people (RFC 5646)."""
+
+    ENGLISH = "en"
+    CHINESE = "zh"
+
+
 class ResultKind(StrEnum):
     """Kind of a result object."""
 
     SEGMENTATION = "segmentation"
     MEASUREMENT_REPORT = "measurement_report"
+    FILM = "film"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,6 +26,7 @@ from core.domain import (
 )
 from core.errors import InferenceError
 from core.geometry import CanonicalOrder
+from core.regions import zone_slices
 
 _FINDINGS = len(FINDING_LABEL) + 1
 #: Number of pairs of labels; the pair of a voxel is its lung label × `_FINDINGS` + its lesion label.
@@ -36,7 +37,6 @@ _HU_VALUES, _HU_OFFSET = 65536, 32768
 _SLAB = 16
 #: Percent of a zone from which its score is 2, 3, 4; any lesion below scores 1.
 _SCORE_STEPS_PERCENT = (25.0, 50.0, 75.0)
-_THIRDS = ("lower", "middle", "upper")
 
 _Box = tuple[slice, slice, slice]
 
@@ -101,6 +101,7 @@ def measure(
         lesions=_single_lesions(volume, pairs, box, rules),
         zones=zones,
         severity_score=sum(zone.score for zone in zones),
+        listed_from_ml=rules.smallest_lesion_ml,
     )
 
 
@@ -199,13 +200,8 @@ def _zones(pairs_zyx: NDArray[np.uint8], voxel_ml: float) -> tuple[ZoneMeasureme
         first = LUNG_LABEL[side] * _FINDINGS
         lung = by_slice[:, first : first + _FINDINGS].sum(axis=1)
         lesion = lung - by_slice[:, first]
-        slices = np.flatnonzero(lung)
-        for third, name in enumerate(_THIRDS):
-            own = np.zeros(0, np.intp)
-            if slices.size:
-                span = np.arange(slices[0], slices[-1] + 1)
-                own = span[(2 * (span - slices[0]) + 1) * len(_THIRDS) // (2 * span.size) == third]
-            voxels[Zone(f"{name}_{side}")] = int(lung[own].sum()), int(lesion[own].sum())
+        for zone, own in zone_slices(lung > 0, side).items():
+            voxels[zone] = int(lung[own].sum()), int(lesion[own].sum())
     return tuple(_zone(zone, *voxels[zone], voxel_ml) for zone in Zone)
 
 

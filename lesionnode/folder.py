@@ -34,6 +34,7 @@ from sr_writer.results import write_results
 _FILE_NAMES = {
     ResultKind.SEGMENTATION: "segmentation.dcm",
     ResultKind.MEASUREMENT_REPORT: "report.dcm",
+    ResultKind.FILM: "film.dcm",
 }
 RESULT_FILE = "result.json"
 
@@ -97,7 +98,7 @@ def look_into(folder: Path) -> FolderContent:
 def analyse_folder(
     folder: Path, output: Path, model: str, settings: Settings, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Analyse the best series of a folder and write SEG, SR and ``result.json``.
+    """Analyse the best series of a folder and write SEG, SR, film and ``result.json``.
 
     Parameters
     ----------

@@ -227,6 +227,7 @@ def result_context(
         settings_digest=settings_digest(settings.models),
         provider=provider,
         content_datetime_utc=datetime.fromtimestamp(content_time_s, UTC),
+        language=settings.results.language,
     )
 
 

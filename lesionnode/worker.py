@@ -27,7 +27,7 @@ from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
 from lesionnode.paths import ledger_path
 from lesionnode.pipeline import Analysed, analyse_series, encoded, refused_json, result_context, result_json
-from scp.completion import WORKER_BELL, peers_of_source
+from scp.completion import WORKER_BELL, destinations
 from scp.courier import ring_lanes
 from sr_writer.results import write_results
 
@@ -104,7 +104,7 @@ class Worker:
                 log.error("analysis_broke", exc_info=True)
                 self._try_again(claimed, f"internal error: {type(error).__name__}")
                 return True
-            kept = jobs.finish(self._ledger, claimed, end, peers_of_source(self._settings), time.time())
+            kept = jobs.finish(self._ledger, claimed, end, destinations(self._settings), time.time())
         log.info(
             "analysis_ended" if kept else "analysis_claim_lost",
             state=end.state.value,

@@ -66,7 +66,7 @@ class Completion:
         now = self._now()
         with self._ledger.read() as connection:
             waiting = completion.open_series(connection)
-        settled = deliveries.settle_late_sources(self._ledger, peers_of_source(self._settings), now)
+        settled = deliveries.settle_late_sources(self._ledger, destinations(self._settings), now)
         if settled:
             get_logger().info("deliveries_added_for_second_sender", deliveries=settled)
         if not any(now - one.last_received_at >= self._quiet_s(one) for one in waiting):
@@ -183,6 +183,9 @@ def _more_may_come(one: OpenSeries, busy: Mapping[str, float], quiet_s: float) -
     return any(busy.get(caller, math.inf) < one.last_received_at + quiet_s for caller in one.callers)
 
 
-def peers_of_source(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Return the names of the peers that each source's results go to."""
-    return {source.name: tuple(source.send_to) for source in settings.sources}
+def destinations(settings: Settings) -> deliveries.Destinations:
+    """Return which peers each source's results go to, and what each peer is to get."""
+    return deliveries.Destinations(
+        {source.name: tuple(source.send_to) for source in settings.sources},
+        {peer.name: tuple(kind.value for kind in peer.objects) for peer in settings.peers},
+    )

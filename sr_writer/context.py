@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.domain import ResultKind, SOPInstanceUID
+from core.domain import Language, ResultKind, SOPInstanceUID
 from core.errors import ResultEncodingError
 
 # Longest value of the data elements that these fields become (PS3.5 6.2): LO 64, SH 16.
@@ -19,7 +19,7 @@ _LONGEST = {
 }
 
 #: Series Number of each kind of result, counted from `ResultContext.series_number_base`.
-_SERIES_NUMBER_OFFSET = {ResultKind.SEGMENTATION: 1, ResultKind.MEASUREMENT_REPORT: 2}
+_SERIES_NUMBER_OFFSET = {ResultKind.SEGMENTATION: 1, ResultKind.MEASUREMENT_REPORT: 2, ResultKind.FILM: 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ class ResultContext:
         When the results were computed; aware.
     series_number_base
         Results get Series Numbers from this one on.
+    language
+        Of what people read on pictures.
 
     Raises
     ------
@@ -66,6 +68,7 @@ class ResultContext:
     provider: str
     content_datetime_utc: datetime
     series_number_base: int = 9000
+    language: Language = Language.ENGLISH
 
     def __post_init__(self) -> None:
         for name, longest in _LONGEST.items():

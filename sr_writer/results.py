@@ -12,6 +12,7 @@ from core.errors import ResultEncodingError
 from sr_writer.context import ResultContext, is_plain_text
 from sr_writer.identity import SourceIdentity
 from sr_writer.measurement_report import measurement_report
+from sr_writer.secondary_capture import film_capture
 from sr_writer.segmentation import segmentation
 from sr_writer.uids import ResultUids
 
@@ -29,8 +30,8 @@ def write_results(analysis: Analysis, context: ResultContext) -> ResultSet:
     Returns
     -------
     ResultSet
-        The SEG, then the SR that refers to it; only the SR where no region has a voxel. Each data set was
-        encoded once and read back: writing it again gives the very bytes that were verified.
+        The SEG, then the SR that refers to it, then the film; no SEG where no region has a voxel. Each data
+        set was encoded once and read back: writing it again gives the very bytes that were verified.
 
     Raises
     ------
@@ -50,6 +51,8 @@ def write_results(analysis: Analysis, context: ResultContext) -> ResultSet:
         objects.append(ResultObject(ResultKind.SEGMENTATION, seg))
     report = measurement_report(analysis, seg, identity, context, uids)
     objects.append(ResultObject(ResultKind.MEASUREMENT_REPORT, _encoded(report, identity)))
+    film = film_capture(analysis, identity, context, uids)
+    objects.append(ResultObject(ResultKind.FILM, _encoded(film, identity)))
     return ResultSet(tuple(objects), tuple(remarks))
 
 

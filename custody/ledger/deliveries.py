@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Connection, select, update
@@ -13,6 +13,26 @@ from custody.ledger.engine import Ledger, new_id
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import delivery, job, result_object, series_source
+
+
+@dataclass(frozen=True, slots=True)
+class Destinations:
+    """Who is to get which results, from the settings.
+
+    Parameters
+    ----------
+    peers_of_source
+        Names of peers by name of source.
+    kinds_of_peer
+        Kinds of object by name of peer; a peer that is not named here gets every kind.
+    """
+
+    peers_of_source: Mapping[str, Sequence[str]]
+    kinds_of_peer: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def gets(self, peer: str, kind: str) -> bool:
+        """Tell whether a peer is to get objects of a kind."""
+        return kind in self.kinds_of_peer.get(peer, (kind,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +194,17 @@ def peers_with_deliveries(ledger: Ledger) -> frozenset[str]:
         return frozenset(row.peer for row in rows)
 
 
-def create_deliveries(
-    connection: Connection, series_id: str, peers_of_source: Mapping[str, Sequence[str]], now: float
-) -> int:
+def create_deliveries(connection: Connection, series_id: str, destinations: Destinations, now: float) -> int:
     """Enter the deliveries that the sources of a series are still owed; return how many are new.
 
-    Every result object of the series goes once to each peer in the union of its sources' destinations.
+    Every result object of the series goes once to each peer in the union of its sources' destinations that
+    is to get objects of its kind.
     """
+    peers_of_source = destinations.peers_of_source
     sources = connection.execute(select(series_source.c.source).where(series_source.c.series_id == series_id))
     peers = list(dict.fromkeys(peer for row in sources for peer in peers_of_source.get(row.source, ())))
     objects = connection.execute(
-        select(result_object.c.id, result_object.c.job_id)
+        select(result_object.c.id, result_object.c.job_id, result_object.c.kind)
         .join_from(result_object, job)
         .where(job.c.series_id == series_id)
         .order_by(job.c.generation, result_object.c.position)
@@ -195,7 +215,12 @@ def create_deliveries(
         )
     )
     known = {(row.result_object_id, row.peer) for row in existing}
-    missing = [(row, peer) for row in objects for peer in peers if (row.id, peer) not in known]
+    missing = [
+        (row, peer)
+        for row in objects
+        for peer in peers
+        if (row.id, peer) not in known and destinations.gets(peer, row.kind)
+    ]
     if objects and not peers:
         incidents.note(
             connection,
@@ -226,14 +251,14 @@ def create_deliveries(
     return len(missing)
 
 
-def settle_late_sources(ledger: Ledger, peers_of_source: Mapping[str, Sequence[str]], now: float) -> int:
+def settle_late_sources(ledger: Ledger, destinations: Destinations, now: float) -> int:
     """Give results to callers who sent a series after it was analysed; return how many deliveries are new."""
     late = (
         select(series_source.c.series_id)
         .join_from(series_source, job, job.c.series_id == series_source.c.series_id)
         .where(
             series_source.c.settled == 0,
-            series_source.c.source.in_(list(peers_of_source)),
+            series_source.c.source.in_(list(destinations.peers_of_source)),
             job.c.state == JobState.ANALYSED.value,
         )
         .distinct()
@@ -243,4 +268,4 @@ def settle_late_sources(ledger: Ledger, peers_of_source: Mapping[str, Sequence[s
     if not waiting:
         return 0
     with ledger.write() as connection:
-        return sum(create_deliveries(connection, one, peers_of_source, now) for one in waiting)
+        return sum(create_deliveries(connection, one, destinations, now) for one in waiting)

@@ -19,7 +19,7 @@ from core.domain import (
     StudyInstanceUID,
 )
 from core.log import get_logger
-from custody.ledger.deliveries import create_deliveries
+from custody.ledger.deliveries import Destinations, create_deliveries
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.states import JobState
 from custody.ledger.tables import instance, job, result_object, series
@@ -125,9 +125,7 @@ def renew(ledger: Ledger, claimed: ClaimedJob, *, lease_s: float, now: float) ->
         )
 
 
-def finish(
-    ledger: Ledger, claimed: ClaimedJob, end: JobEnd, peers_of_source: Mapping[str, Sequence[str]], now: float
-) -> bool:
+def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Destinations, now: float) -> bool:
     """Record the end of a job, its objects and their deliveries in one transaction.
 
     Parameters
@@ -136,8 +134,8 @@ def finish(
         Which job, under which claim.
     end
         How it ended.
-    peers_of_source
-        Peer names by source name, from the settings.
+    destinations
+        Who is to get them.
     now
         Seconds since 1970 UTC.
 
@@ -175,7 +173,7 @@ def finish(
                 )
             )
         series_id = connection.execute(select(job.c.series_id).where(job.c.id == claimed.id)).scalar_one()
-        create_deliveries(connection, series_id, peers_of_source, now)
+        create_deliveries(connection, series_id, destinations, now)
         return True
 
 

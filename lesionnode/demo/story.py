@@ -12,18 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+import cv2
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
 from rich.console import Console
 from rich.table import Table
 
 from config import PeerSettings, Settings
 from core.domain import Finding, Region, Side
 from lesionnode.demo.pacs import Arrival, SmallPacs, free_port, send
-from lesionnode.demo.picture import Overlay, draw, slices_worth_showing
 from lesionnode.phantom.dicom import write_phantom
 from lesionnode.phantom.generate import generate_phantom
 from lesionnode.phantom.spec import Phantom, PhantomSpec
@@ -32,6 +30,7 @@ from scp.echo import echo
 _SCANNER, _NODE = "DEMO_CT", "DEMO_NODE"
 #: The measured total burden has to be within this share of the truth.
 TOLERANCE = 0.10
+_WANTED = {SegmentationStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage}
 
 _CONFIG = """\
 [node]
@@ -58,7 +57,7 @@ disk_floor_mb = 64
 
 
 def run_demo(output: Path, slices: int) -> bool:
-    """Run the demo; return whether SEG and SR arrived and the burden is true within the tolerance."""
+    """Run the demo; return whether all results arrived and the burden is true within the tolerance."""
     console = Console(highlight=False, soft_wrap=True)
     output.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="lesion-node-demo-"))
@@ -74,7 +73,7 @@ def run_demo(output: Path, slices: int) -> bool:
             accepted = send(images, port, calling=_SCANNER, called=_NODE)
             sent = time.monotonic()
             console.print(f"  {accepted} of {len(images)} accepted in {sent - started:.1f} s")
-            arrivals = pacs.wait_for(2, timeout_s=180)
+            arrivals = pacs.wait_for(len(_WANTED), timeout_s=180)
         return _tell(phantom, arrivals, sent, output, console)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -129,21 +128,18 @@ def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log_path: Pat
 def _tell(phantom: Phantom, arrivals: list[Arrival], sent: float, output: Path, console: Console) -> bool:
     """Print what came back and compare it with the truth."""
     found = {arrival.sop_class_uid: arrival for arrival in arrivals}
-    if not {SegmentationStorage, Comprehensive3DSRStorage} <= found.keys():
-        console.print(f"[red]SEG and SR did not both arrive; see {output / 'node.log'}[/]")
+    if not found.keys() >= _WANTED:
+        console.print(f"[red]SEG, SR and film did not all arrive; see {output / 'node.log'}[/]")
         return False
-    report = found[Comprehensive3DSRStorage]
+    report, film = found[Comprehensive3DSRStorage], found[SecondaryCaptureImageStorage]
     console.print(
-        f"[green]SEG and SR are in the PACS[/], {report.accepted_at - sent:.1f} s after the last image "
+        f"[green]SEG, SR and film are in the PACS[/], {film.accepted_at - sent:.1f} s after the last image "
         "(3 s of them spent waiting for stragglers)"
     )
-    measured = volumes_in_report(dcmread(report.path))
-    regions_zyx = masks_in_segmentation(dcmread(found[SegmentationStorage].path), phantom)
-    deviation = _print_table(phantom, measured, console)
-    _draw(phantom, regions_zyx, measured, output / "overlay.png")
-    console.print(
-        f"Picture: {output / 'overlay.png'}   objects: {output / 'pacs'}   log: {output / 'node.log'}"
-    )
+    deviation = _print_table(phantom, volumes_in_report(dcmread(report.path)), console)
+    picture = output / "film.png"
+    cv2.imwrite(str(picture), cv2.cvtColor(dcmread(film.path).pixel_array, cv2.COLOR_RGB2BGR))
+    console.print(f"Film: {picture}   objects: {output / 'pacs'}   log: {output / 'node.log'}")
     good = abs(deviation) <= TOLERANCE
     verdict = "[green]within" if good else "[red]NOT within"
     console.print(f"Total burden is {100 * deviation:+.1f} % off the truth: {verdict} {TOLERANCE:.0%}[/]")
@@ -176,19 +172,6 @@ def volumes_in_report(report: Dataset) -> dict[Region, float]:
     return volumes
 
 
-def masks_in_segmentation(segmentation: Dataset, phantom: Phantom) -> dict[Region, NDArray[np.bool_]]:
-    """Return the voxels of each segment on the phantom's grid, placed by the frames' positions."""
-    shape = phantom.hu_zyx.shape
-    masks = {region: np.zeros(shape, dtype=np.bool_) for region in Region}
-    frames = segmentation.pixel_array.astype(np.bool_).reshape(-1, *shape[1:])
-    for frame, groups in zip(frames, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
-        region = Region(int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber))
-        position = np.asarray(groups.PlanePositionSequence[0].ImagePositionPatient, dtype=np.float64)
-        k = round(float(phantom.geometry.to_index_zyx(position)[0]))
-        masks[region][k] = frame
-    return masks
-
-
 def _print_table(phantom: Phantom, measured: dict[Region, float], console: Console) -> float:
     table = Table(
         title="Measured by the node (from the SR in the PACS) against the truth", title_justify="left"
@@ -215,19 +198,3 @@ def _row(table: Table, name: str, measured: float, true: float) -> float:
     deviation = (measured - true) / true if true else 0.0
     table.add_row(name, f"{measured:.1f}", f"{true:.1f}", f"{100 * deviation:+.1f} %" if true else "-")
     return deviation
-
-
-def _draw(
-    phantom: Phantom, regions_zyx: dict[Region, NDArray[np.bool_]], measured: dict[Region, float], path: Path
-) -> None:
-    total = measured.get(Region.LESIONS, 0.0)
-    lungs = measured.get(Region.LUNG_RIGHT, 0.0) + measured.get(Region.LUNG_LEFT, 0.0)
-    spacing = phantom.geometry.spacing_zyx_mm
-    overlay = Overlay(
-        phantom.hu_zyx,
-        regions_zyx,
-        (spacing[1], spacing[2]),
-        f"Phantom: lesions {total:.0f} ml, {100 * total / max(lungs, 1e-6):.1f} % of lung",
-        "lesion-node, synthetic patient, research use only",
-    )
-    draw(overlay, slices_worth_showing(regions_zyx, 6), path)

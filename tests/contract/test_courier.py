@@ -29,6 +29,7 @@ from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.uid import derived_uid
 from custody.ledger import Ledger, completion, jobs, new_id, reception
 from custody.ledger.completion import KnownAcquisition, Sealing
+from custody.ledger.deliveries import Destinations
 from custody.ledger.jobs import JobEnd, StoredResult
 from custody.ledger.reception import NewInstance
 from custody.ledger.report import status
@@ -93,7 +94,7 @@ class Office:
             path = self.spool.keep_result(job_id, kind, _part_10(sop_class, uid))
             stored.append(StoredResult(kind, sop_class, uid, path, "0" * 64))
         end = JobEnd(JobState.ANALYSED, None, None, stored)
-        assert jobs.finish(self.ledger, claimed, end, {"scanner": peers}, self.clock.now)
+        assert jobs.finish(self.ledger, claimed, end, Destinations({"scanner": peers}), self.clock.now)
         return [one.path for one in stored]
 
     def courier(self, to: PeerSettings) -> Courier:

@@ -246,7 +246,7 @@ def test_no_region_no_segmentation() -> None:
     """Where neither lungs nor lesions were found, no SEG is written, and it is said why."""
     analysis = analysis_of(Phantom(lungs=()))
     results = write_results(analysis, context_of(analysis))
-    assert [item.kind for item in results.objects] == [ResultKind.MEASUREMENT_REPORT]
+    assert [item.kind for item in results.objects] == [ResultKind.MEASUREMENT_REPORT, ResultKind.FILM]
     assert "neither lungs nor lesions" in results.remarks[0]
 
 

@@ -28,7 +28,7 @@ def test_results_wait_for_a_dead_pacs(tmp_path: Path, small_phantom_files: list[
         node.start()
         try:
             assert send(small_phantom_files, node.port, calling="SCANNER", called=AE_TITLE) == 60
-            assert len(living.wait_for(2, 90)) == 2
+            assert len(living.wait_for(3, 90)) == 3
             waiting = node.wait(
                 lambda: [
                     one for one in node.status()["deliveries"] if one["peer"] == "dead" and one["reason"]
@@ -39,7 +39,7 @@ def test_results_wait_for_a_dead_pacs(tmp_path: Path, small_phantom_files: list[
             node.stop()
             node.start()
             with SmallPacs(tmp_path / "back", "DEADPACS", port=port) as back:
-                assert len(back.wait_for(2, 60)) == 2
+                assert len(back.wait_for(3, 60)) == 3
             (job,) = node.status()["series"]
             assert job["attempt"] == 1
         finally:

@@ -12,7 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 from pydicom import dcmread
-from pydicom.uid import Comprehensive3DSRStorage, CTImageStorage, ExplicitVRLittleEndian, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 from pynetdicom import AE
 
 from lesionnode.demo.pacs import SmallPacs
@@ -67,12 +73,13 @@ def kept_in_spool(node: RunningNode) -> set[str]:
 
 
 def exactly_one_of_each(pacs: SmallPacs, settle_s: float = 4.0) -> None:
-    """Wait for SEG and SR, then a while longer: no third object may come with another UID."""
-    pacs.wait_for(2, timeout_s=120)
+    """Wait for SEG, SR and film, then a while longer: no other object may come with another UID."""
+    wanted = [SegmentationStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage]
+    pacs.wait_for(len(wanted), timeout_s=120)
     time.sleep(settle_s)
-    arrivals = pacs.wait_for(2, timeout_s=1)
+    arrivals = pacs.wait_for(len(wanted), timeout_s=1)
     uids = {(one.sop_class_uid, one.path.name) for one in arrivals}
-    assert sorted(kind for kind, _ in uids) == sorted([SegmentationStorage, Comprehensive3DSRStorage])
+    assert sorted(kind for kind, _ in uids) == sorted(wanted)
 
 
 @pytest.mark.parametrize("after", [3, 25, 55])

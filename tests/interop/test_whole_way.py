@@ -18,17 +18,18 @@ from tests.helpers.running_node import RunningNode, running_node
 
 pytestmark = pytest.mark.interop
 
+#: Modality of each result.
+RESULTS = ("SEG", "SR", "OT")
+
 
 def wait_for_results(node: RunningNode, orthanc: Orthanc, count: int, timeout_s: float = 150) -> None:
-    """Wait until so many SEG and SR are in the PACS."""
-    node.wait(
-        lambda: len(orthanc.instances("SEG")) >= count and len(orthanc.instances("SR")) >= count, timeout_s
-    )
+    """Wait until so many SEG, SR and films are in the PACS."""
+    node.wait(lambda: all(len(orthanc.instances(kind)) >= count for kind in RESULTS), timeout_s)
 
 
-def check_objects(segmentation: Path, report: Path, folder: Path) -> None:
-    """Both objects pass their judges, and the SEG's voxels give the SR's volumes again."""
-    for path in (segmentation, report):
+def check_objects(segmentation: Path, report: Path, film: Path, folder: Path) -> None:
+    """All objects pass their judges, and the SEG's voxels give the SR's volumes again."""
+    for path in (segmentation, report, film):
         # Warnings may come from values of the source that are carried over as they are.
         assert [line for line in dciodvfy_complaints(path) if line.startswith("Error")] == []
     assert tid1500_groups(report, folder), "dcmqi reads measurement groups"
@@ -58,16 +59,17 @@ def test_echo_from_dcmtk(tmp_path: Path) -> None:
 def test_phantom_from_scanner_to_pacs(
     tmp_path: Path, orthanc: Orthanc, small_phantom: Phantom, small_phantom_files: list[Path]
 ) -> None:
-    """A phantom series sent by storescu yields one SEG and one SR in the same study, true and well-formed."""
+    """A phantom series sent by storescu yields SEG, SR and film in the same study, true and well-formed."""
     with running_node(tmp_path / "node", [orthanc.peer]) as node:
         storescu(node.port, small_phantom_files[0].parent)
         wait_for_results(node, orthanc, 1)
         status = node.status()
     (segmentation,) = orthanc.fetch("SEG", tmp_path)
     (report,) = orthanc.fetch("SR", tmp_path)
-    check_objects(segmentation, report, tmp_path)
+    (film,) = orthanc.fetch("OT", tmp_path)
+    check_objects(segmentation, report, film, tmp_path)
     source = dcmread(small_phantom_files[0])
-    for path in (segmentation, report):
+    for path in (segmentation, report, film):
         result = dcmread(path)
         for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "AccessionNumber"):
             assert result[keyword].value == source[keyword].value
@@ -87,16 +89,16 @@ def test_phantom_from_scanner_to_pacs(
 def test_results_that_come_back_make_no_loop(
     tmp_path: Path, orthanc: Orthanc, small_phantom_files: list[Path]
 ) -> None:
-    """A PACS that forwards our own SEG and SR to us gets success, and nothing new comes of it."""
+    """A PACS that forwards our own results to us gets success, and nothing new comes of it."""
     with running_node(tmp_path / "node", [orthanc.peer]) as node:
         storescu(node.port, small_phantom_files[0].parent)
         wait_for_results(node, orthanc, 1)
         before = node.status()["counts"]
-        storescu(node.port, *orthanc.fetch("SEG", tmp_path), *orthanc.fetch("SR", tmp_path))
+        storescu(node.port, *(path for kind in RESULTS for path in orthanc.fetch(kind, tmp_path)))
         after = node.status()
     assert after["counts"] == before
     returned = [one for one in after["incidents"] if one["kind"] == "own_result_returned"]
-    assert sum(one["count"] for one in returned) == 2
+    assert sum(one["count"] for one in returned) == len(RESULTS)
 
 
 def test_identical_resend_yields_nothing_new(
@@ -111,7 +113,7 @@ def test_identical_resend_yields_nothing_new(
         status = node.status()
     assert status["counts"]["instances"] == len(small_phantom_files)
     assert status["counts"]["jobs"] == {"analysed": 1}
-    assert len(orthanc.instances("SEG")) == len(orthanc.instances("SR")) == 1
+    assert [len(orthanc.instances(kind)) for kind in RESULTS] == [1, 1, 1]
 
 
 def test_a_series_with_a_gap_is_refused_with_its_reason(
@@ -134,16 +136,17 @@ def test_a_series_with_a_gap_is_refused_with_its_reason(
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", CT_SERIES)
 def test_real_series_from_scanner_to_pacs(tmp_path: Path, orthanc: Orthanc, name: str) -> None:
-    """Each real series yields one SEG and one SR in its own study, and the judges agree with both."""
+    """Each real series yields SEG, SR and film in its own study, and the judges agree with all."""
     folder = ct_series_folder(name)
     with running_node(tmp_path / "node", [orthanc.peer], source_options='analyse = "every"') as node:
         storescu(node.port, folder)
         wait_for_results(node, orthanc, 1)
     (segmentation,) = orthanc.fetch("SEG", tmp_path)
     (report,) = orthanc.fetch("SR", tmp_path)
-    check_objects(segmentation, report, tmp_path)
+    (film,) = orthanc.fetch("OT", tmp_path)
+    check_objects(segmentation, report, film, tmp_path)
     study = {str(dcmread(next(folder.iterdir()), stop_before_pixels=True).StudyInstanceUID)}
-    assert orthanc.study_uid_of("SEG") == orthanc.study_uid_of("SR") == study
+    assert [orthanc.study_uid_of(kind) for kind in RESULTS] == [study] * 3
 
 
 @pytest.mark.real_data

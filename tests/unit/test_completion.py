@@ -15,6 +15,7 @@ from sqlalchemy import select
 from config import Settings, SourceSettings
 from core.uid import derived_uid
 from custody.ledger import Ledger, jobs, reception
+from custody.ledger.deliveries import Destinations
 from custody.ledger.jobs import JobEnd
 from custody.ledger.reception import Caller
 from custody.ledger.states import JobState
@@ -37,6 +38,7 @@ from tests.helpers.instances import (
 
 QUIET_S = 3.0
 CUT_OFF_S = 60.0
+NOBODY = Destinations({})
 LUNG_KERNEL = {"series": "lung", "ConvolutionKernel": "B70f", "SeriesNumber": 3}
 
 
@@ -99,7 +101,7 @@ class Bench:
         assert claimed is not None
         stored = jobs.StoredResult("segmentation", SEGMENTATION_STORAGE, "2.25.1", Path("/x"), "0")
         end = JobEnd(JobState.ANALYSED, None, None, [stored])
-        assert jobs.finish(self.ledger, claimed, end, {"scanner": ["pacs"]}, self.clock.now)
+        assert jobs.finish(self.ledger, claimed, end, Destinations({"scanner": ["pacs"]}), self.clock.now)
         return claimed
 
 
@@ -345,7 +347,7 @@ def test_a_refused_series_does_not_stand_in_the_way(bench: Bench) -> None:
     bench.after(QUIET_S)
     claimed = jobs.claim(bench.ledger, "w", lease_s=60, max_attempts=3, now=bench.clock.now)
     assert claimed is not None
-    jobs.finish(bench.ledger, claimed, JobEnd(JobState.REFUSED, "no lungs", None), {}, bench.clock.now)
+    jobs.finish(bench.ledger, claimed, JobEnd(JobState.REFUSED, "no lungs", None), NOBODY, bench.clock.now)
     bench.receive(ct_series(5, **LUNG_KERNEL))
     assert bench.after(QUIET_S) == ["refused", "queued"]
 
@@ -356,7 +358,7 @@ def test_a_refused_series_is_looked_at_again_when_more_of_it_comes(bench: Bench)
     bench.after(QUIET_S)
     claimed = jobs.claim(bench.ledger, "w", lease_s=60, max_attempts=3, now=bench.clock.now)
     assert claimed is not None
-    jobs.finish(bench.ledger, claimed, JobEnd(JobState.REFUSED, "gap", None), {}, bench.clock.now)
+    jobs.finish(bench.ledger, claimed, JobEnd(JobState.REFUSED, "gap", None), NOBODY, bench.clock.now)
     bench.receive([ct_image(6)])
     assert bench.after(QUIET_S) == ["refused", "queued"]
 

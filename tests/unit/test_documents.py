@@ -31,7 +31,7 @@ _FOREIGN = {".venv", "dist", "build", "node_modules", "demo-output"}
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 _KEY_ROW = re.compile(
-    r"^\| `((?:node|peers|sources|reception|models|delivery)\.\w+)` \| (.+?) \|", re.MULTILINE
+    r"^\| `((?:node|peers|sources|reception|models|results|delivery)\.\w+)` \| (.+?) \|", re.MULTILINE
 )
 
 
@@ -172,7 +172,8 @@ def test_documented_default_is_the_default(key: str, shown: str) -> None:
         assert (shown, field.default) == ("`node.ae_title`", None)
     else:
         default: Any = str(field.default) if isinstance(field.default, Path) else field.default
-        assert default == (() if shown == "none" else tomllib.loads(f"value = {shown.strip('`')}")["value"])
+        wanted = [] if shown == "none" else tomllib.loads(f"value = {shown.strip('`')}")["value"]
+        assert (list(default) if isinstance(default, tuple) else default) == wanted
 
 
 def test_example_file_is_sound_and_referenced_not_copied() -> None:

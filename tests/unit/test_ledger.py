@@ -17,7 +17,7 @@ from core.errors import SpoolError
 from custody.ledger import Ledger, completion, deliveries, incidents, jobs, new_id, reception, services
 from custody.ledger.clock import pull_back
 from custody.ledger.completion import KnownAcquisition, Sealing
-from custody.ledger.deliveries import Attempted, DueDelivery
+from custody.ledger.deliveries import Attempted, Destinations, DueDelivery
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.jobs import ClaimedJob, JobEnd, StoredResult
 from custody.ledger.reception import NewInstance
@@ -26,7 +26,7 @@ from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import delivery, incident, job, result_object, series_source
 from tests.helpers.instances import NOON, SEGMENTATION_STORAGE, fresh_ledger, open_caller
 
-PEERS = {"scanner": ("pacs",), "other": ("pacs", "research")}
+PEERS = Destinations({"scanner": ("pacs",), "other": ("pacs", "research")})
 
 
 @pytest.fixture
@@ -248,9 +248,10 @@ def test_the_last_attempt_of_a_deadly_series_is_logged(ledger: Ledger) -> None:
 def test_results_of_a_source_that_was_removed_are_owed_until_it_is_restored(ledger: Ledger) -> None:
     """While the source is not configured nothing is created; once it is back its peers get everything."""
     sealed(ledger)
-    assert jobs.finish(ledger, claimed(ledger), analysed("segmentation"), {"other": ("pacs",)}, NOON)
+    others = Destinations({"other": ("pacs",)})
+    assert jobs.finish(ledger, claimed(ledger), analysed("segmentation"), others, NOON)
     assert delivery_rows(ledger) == []
-    assert deliveries.settle_late_sources(ledger, {"other": ("pacs",)}, NOON) == 0
+    assert deliveries.settle_late_sources(ledger, others, NOON) == 0
     assert deliveries.settle_late_sources(ledger, PEERS, NOON) == 1
     assert delivery_rows(ledger) == [("pacs", "segmentation", "due")]
 
@@ -453,6 +454,20 @@ def test_a_second_sender_gets_the_results_later(ledger: Ledger) -> None:
     assert deliveries.settle_late_sources(ledger, PEERS, NOON) == 1
     assert delivery_rows(ledger) == [("pacs", "segmentation", "due"), ("research", "segmentation", "due")]
     assert deliveries.settle_late_sources(ledger, PEERS, NOON) == 0
+
+
+def test_a_peer_gets_the_kinds_of_object_that_it_is_to_get(ledger: Ledger) -> None:
+    """A peer that takes films only is owed the film alone, also when it comes in later; others get all."""
+    films_only = Destinations(PEERS.peers_of_source, {"research": ("film",)})
+    sealed(ledger)
+    assert jobs.finish(ledger, claimed(ledger), analysed("segmentation", "film"), films_only, NOON)
+    assert delivery_rows(ledger) == [("pacs", "film", "due"), ("pacs", "segmentation", "due")]
+    with ledger.read() as connection:
+        (series_id,) = connection.execute(select(series_source.c.series_id)).scalars()
+    caller = open_caller(ledger, NOON, source="other", calling="PACS")
+    reception.record_source(ledger, series_id, caller, NOON)
+    assert deliveries.settle_late_sources(ledger, films_only, NOON) == 1
+    assert [row for row in delivery_rows(ledger) if row[0] == "research"] == [("research", "film", "due")]
 
 
 def test_an_identical_resend_creates_no_new_delivery(ledger: Ledger) -> None:

@@ -1,0 +1,193 @@
+"""What the film says: every text and number of it, before anything is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.domain import Analysis, Finding, Language, Lesion, Region, Side, Zone
+from sr_writer.context import ResultContext
+from sr_writer.film.words import WORDS, Words
+
+HIGHEST_SCORE = 24
+#: Single lesions on the page, largest first; the report holds all.
+MOST_LESIONS = 5
+_DASH = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneText:
+    """What stands beside one zone of the overview."""
+
+    zone: Zone
+    score: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilmContent:
+    """All text of the film.
+
+    Parameters
+    ----------
+    language
+        Of all of it; remarks and names of models are English in every language.
+    title, subtitle
+        Head of the page.
+    notice
+        Where there is no lesion or no lung; else empty.
+    table_head, table
+        Columns, and one row for each lung and both.
+    listed
+        How many single lesions there are.
+    lesions
+        The largest of them, cells of a row each.
+    zones, score
+        Of the overview and of the bar.
+    foot
+        Who made it.
+    warning
+        That it is for research, where it is.
+    remarks
+        What a reader has to know.
+    """
+
+    language: Language
+    title: str
+    subtitle: str
+    notice: str
+    table_head: tuple[str, ...]
+    table: tuple[tuple[str, ...], ...]
+    listed: str
+    lesions: tuple[tuple[str, ...], ...]
+    zones: tuple[ZoneText, ...]
+    score: int
+    foot: str
+    warning: str
+    remarks: tuple[str, ...]
+
+    @property
+    def words(self) -> Words:
+        """The words of its language."""
+        return WORDS[self.language]
+
+
+def film_content(analysis: Analysis, context: ResultContext) -> FilmContent:
+    """Put the numbers of an analysis into words.
+
+    No value that identifies the patient is on the film: the viewer shows those of the object's header, which
+    a PACS keeps right when it corrects them.
+
+    Parameters
+    ----------
+    analysis
+        Source and numbers.
+    context
+        Language, generation, node.
+    """
+    words = WORDS[context.language]
+    numbers, model = analysis.measurements, analysis.lesions.model
+    lungs_ml = sum(numbers.of(region).volume_ml for region in (Region.LUNG_RIGHT, Region.LUNG_LEFT))
+    notice = ""
+    if lungs_ml <= 0:
+        notice = words.no_lungs
+    elif numbers.of(Region.LESIONS).volume_ml <= 0:
+        notice = words.nothing_found
+    return FilmContent(
+        language=context.language,
+        title=words.title,
+        subtitle=_subtitle(analysis, context, words),
+        notice=notice,
+        table_head=(
+            "",
+            words.lungs_ml,
+            *(words.findings[finding] for finding in Finding),
+            words.lesions_ml,
+            words.share,
+            words.attenuation,
+        ),
+        table=tuple(_row(analysis, words, side) for side in (Side.RIGHT, Side.LEFT, None)),
+        listed=(words.listed if numbers.lesions else words.none_listed).format(
+            count=len(numbers.lesions), smallest=f"{numbers.listed_from_ml:g}"
+        ),
+        lesions=tuple(_lesion(lesion, words) for lesion in numbers.lesions[:MOST_LESIONS]),
+        zones=tuple(
+            ZoneText(zone.zone, zone.score, f"{zone.score}  ({percent_text(zone.percent)})")
+            for zone in numbers.zones
+            if zone.lung_ml > 0
+        ),
+        score=numbers.severity_score,
+        foot=words.made_by.format(
+            node=context.node_name,
+            version=context.software_version,
+            model=model.name,
+            model_version=model.version,
+        ),
+        warning=words.research_only if model.research_only else "",
+        remarks=analysis.volume.remarks,
+    )
+
+
+def volume_text(volume_ml: float) -> str:
+    """Show a volume in ml: small ones with a decimal."""
+    return f"{volume_ml:.0f} ml" if volume_ml >= 10 or volume_ml == 0 else f"{volume_ml:.1f} ml"
+
+
+def percent_text(percent: float) -> str:
+    """Show a share: a trace is not nothing, and nearly all is not all."""
+    if 0 < percent < 0.1:
+        return "< 0.1 %"
+    return f"{percent:.0f} %" if percent == 0 or percent >= 10 else f"{percent:.1f} %"
+
+
+def _subtitle(analysis: Analysis, context: ResultContext, words: Words) -> str:
+    header = analysis.volume.headers[0]
+    parts = []
+    date = _date(
+        str(header.get("AcquisitionDate") or header.get("SeriesDate") or header.get("StudyDate") or "")
+    )
+    if date:
+        parts.append(words.study.format(date=date))
+    number = str(header.get("SeriesNumber") or "").strip()
+    if number.isdigit():
+        parts.append(words.series.format(number=number))
+    if context.generation > 1:
+        parts.append(words.update.format(number=context.generation))
+    return ", ".join(parts)
+
+
+def _date(value: str) -> str:
+    """Return a DICOM date as ISO 8601, empty where it is none."""
+    text = value.strip()
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdigit() else ""
+
+
+def _row(analysis: Analysis, words: Words, side: Side | None) -> tuple[str, ...]:
+    numbers = analysis.measurements
+    sides = [side] if side else list(Side)
+    lung_ml = sum(numbers.of(Region[f"LUNG_{one.name}"]).volume_ml for one in sides)
+    parts = [[numbers.of(Region[f"{finding.name}_{one.name}"]) for one in sides] for finding in Finding]
+    found_ml = [sum(one.volume_ml for one in part) for part in parts]
+    lesion_ml = sum(found_ml)
+    weighted = sum(one.volume_ml * one.mean_hu for part in parts for one in part if one.mean_hu is not None)
+    return (
+        words.lungs[side] if side else words.both_lungs,
+        volume_text(lung_ml),
+        *(volume_text(volume) for volume in found_ml),
+        volume_text(lesion_ml),
+        percent_text(100.0 * lesion_ml / lung_ml) if lung_ml else _DASH,
+        _attenuation(weighted / lesion_ml) if lesion_ml else _DASH,
+    )
+
+
+def _lesion(lesion: Lesion, words: Words) -> tuple[str, ...]:
+    return (
+        str(lesion.number),
+        words.lungs[lesion.side],
+        words.classes[lesion.lesion_class],
+        volume_text(lesion.volume_ml),
+        _attenuation(lesion.mean_hu),
+    )
+
+
+def _attenuation(mean_hu: float) -> str:
+    return f"{mean_hu:.0f} HU".replace("-", "−")

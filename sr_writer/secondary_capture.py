@@ -1,0 +1,98 @@
+"""The film as a Secondary Capture image (PS3.3 A.8.1): what every PACS can show."""
+
+from __future__ import annotations
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+from core.domain import Analysis, ResultKind
+from sr_writer.context import ResultContext
+from sr_writer.elements import reference, uid_element
+from sr_writer.equipment import series_description, sign
+from sr_writer.film.page import film, slices_shown
+from sr_writer.identity import SourceIdentity
+from sr_writer.uids import ResultUids
+
+_LOSSY_ATTRIBUTES = ("LossyImageCompressionRatio", "LossyImageCompressionMethod")
+
+
+def film_capture(
+    analysis: Analysis, identity: SourceIdentity, context: ResultContext, uids: ResultUids
+) -> Dataset:
+    """Write the film of an analysis as one colour image.
+
+    Parameters
+    ----------
+    analysis
+        Source volume, masks and numbers.
+    identity, context, uids
+        Patient and study, circumstances, UIDs.
+
+    Returns
+    -------
+    Dataset
+        The object with File Meta Information, not yet encoded.
+    """
+    pixels = film(analysis, context)
+    kind, variant = ResultKind.FILM, context.language.value
+    result = Dataset()
+    result.file_meta = FileMetaDataset()
+    result.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    result.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    result.file_meta.MediaStorageSOPInstanceUID = UID(uids.instance(kind, variant))
+    result.SOPClassUID = SecondaryCaptureImageStorage
+    result.SOPInstanceUID = uids.instance(kind, variant)
+    result.SeriesInstanceUID = uids.series(kind, variant)
+    result.SeriesNumber = context.series_number(kind)
+    result.InstanceNumber = 1
+    result.Modality = "OT"
+    result.SeriesDescription = series_description(
+        "Lesion film", analysis.volume.headers[0], context, analysis.lesions.model
+    )
+    result.PatientOrientation = None  # type 2C: a page has no directions
+    # Both lungs are shown. Laterality of the series would be required for a paired body part without this.
+    result.ImageLaterality = "B"
+    result.ConversionType = "WSD"
+    result.ImageType = ["DERIVED", "SECONDARY"]
+    result.DerivationDescription = "Page with key slices, outlines and measurements"
+    # The date of the examination and its numbers are part of the picture: whoever de-identifies has to look.
+    result.BurnedInAnnotation = "YES"
+    result.RecognizableVisualFeatures = "NO"
+    _inherit_lossy(result, analysis)
+    _reference_sources(result, analysis)
+    result.SamplesPerPixel = 3
+    result.PhotometricInterpretation = "RGB"
+    result.PlanarConfiguration = 0
+    result.Rows, result.Columns = pixels.shape[:2]
+    result.BitsAllocated = result.BitsStored = 8
+    result.HighBit = 7
+    result.PixelRepresentation = 0
+    result.add_new("PixelData", "OB", pixels.tobytes())
+    identity.apply(result, ("BodyPartExamined",))
+    sign(result, identity, context, analysis.lesions.model)
+    return result
+
+
+def _inherit_lossy(result: Dataset, analysis: Analysis) -> None:
+    """Say that pixels were compressed with loss where any source image was (PS3.3 C.7.6.1.1.5)."""
+    lossy = next((one for one in analysis.volume.headers if one.get("LossyImageCompression") == "01"), None)
+    result.LossyImageCompression = "00" if lossy is None else "01"
+    for keyword in _LOSSY_ATTRIBUTES:
+        if lossy is not None and keyword in lossy:
+            result[keyword] = lossy[keyword]
+
+
+def _reference_sources(result: Dataset, analysis: Analysis) -> None:
+    """Refer to the slices that are shown (General Image module), and to their series."""
+    volume = analysis.volume
+    sop_class = str(volume.headers[0].SOPClassUID)
+    frames = [volume.frames[index] for index in slices_shown(analysis)]
+    result.SourceImageSequence = [
+        reference(sop_class, frame.sop_instance_uid, frame.frame_number) for frame in frames
+    ]
+    series = Dataset()
+    series.add(uid_element("SeriesInstanceUID", str(volume.headers[0].SeriesInstanceUID)))
+    series.ReferencedInstanceSequence = [
+        reference(sop_class, uid) for uid in dict.fromkeys(frame.sop_instance_uid for frame in frames)
+    ]
+    result.ReferencedSeriesSequence = [series]
