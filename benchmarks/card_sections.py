@@ -15,7 +15,8 @@ from benchmarks.metrics import spread
 Figures = Mapping[str, Any]
 
 _NONE = "–"
-_NAMES = {
+#: Figures as the tables call them.
+NAMES = {
     "lesion_dice": "lesion, Dice",
     "lung_dice": "lung, Dice",
     "sensitivity": "lesion, sensitivity",
@@ -53,23 +54,6 @@ def cross_validation(figures: Figures) -> str:
     setup = [f"{key} {value}" for key, value in figures.get("setup", {}).items() if _is_plain(value)]
     closing = f"\n\nSetup: {', '.join(setup)}." if setup else ""
     return markdown_table(heads, rows) + closing
-
-
-def external(figures: Figures) -> str:
-    """Pictures of another source."""
-    rows = [
-        [
-            _NAMES[key],
-            _mean_sd(key, values),
-            _figure(key, values["median"]),
-            _figure(key, figures["pooled"].get(key)),
-            str(values["n"]),
-        ]
-        for key, values in figures["summary"].items()
-    ]
-    opening = f"{figures['slices']} slices of {len(figures['cases'])} cases"
-    table = markdown_table(["", "mean ± sd", "median", "all voxels together", "n"], rows)
-    return f"{opening}, threshold {figures['threshold']:g}.\n\n{table}"
 
 
 def series(figures: Figures) -> str:
@@ -125,7 +109,7 @@ def implants(figures: Figures) -> str:
             heads,
             (
                 [
-                    _NAMES[density],
+                    NAMES[density],
                     *(show(cells[density, size]) if (density, size) in cells else _NONE for size in sizes),
                 ]
                 for density in densities
@@ -133,7 +117,7 @@ def implants(figures: Figures) -> str:
         )
 
     right = [
-        f"{_NAMES[one['density']]} {100 * one['correct_share']:.0f} %"
+        f"{NAMES[one['density']]} {100 * one['correct_share']:.0f} %"
         for one in figures["classes"]
         if one["correct_share"] is not None
     ]

@@ -1,12 +1,11 @@
-"""Two more parts of a model card: the folds' models in Hounsfield units, and the preparation chosen."""
+"""Parts of a model card about data that no model of a cross-validation saw: scans, and other slices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import fmean
 from typing import Any
 
-from benchmarks.card_sections import implants, markdown_table
+from benchmarks.card_sections import NAMES, implants, markdown_table
 
 Figures = Mapping[str, Any]
 
@@ -35,28 +34,13 @@ def unseen(figures: Figures) -> str:
     )
 
 
-def preparations(figures: Figures) -> str:
-    """Ways from Hounsfield units to the network; layout in `models/training/pneumonia_ct/preparations.py`."""
-    names = list(dict.fromkeys(row["preparation"] for row in figures["rows"]))
-    rows = []
-    for name in names:
-        own = [row for row in figures["rows"] if row["preparation"] == name]
-        real = [row for row in own if not row["series"].startswith("phantom")]
-        made = [row for row in own if row["series"].startswith("phantom")]
-        rows.append(
-            [
-                name,
-                *(f"{fmean(row['false_percent'] for row in group):.2f} %" for group in (real, made)),
-                *(f"{fmean(row['painted_dice'] for row in group):.3f}" for group in (real, made)),
-                f"{fmean(row['lung_dice'] for row in real):.3f}",
-            ]
-        )
-    heads = [
-        "preparation",
-        "false, real CT",
-        "false, phantom",
-        "painted lesions, Dice, real CT",
-        "phantom",
-        "lungs, Dice, real CT",
+def external(figures: Figures) -> str:
+    """Slices of another source; layout in `benchmarks.unseen_slices`."""
+    rows = [
+        [NAMES[name], f"**{values['mean']:.3f}**", f"{values['smallest']:.3f} to {values['largest']:.3f}"]
+        for name, values in figures["summary"].items()
     ]
-    return markdown_table(heads, rows)
+    return (
+        f"{figures['slices']} slices; mean over the slices, by {len(figures['models'])} networks that saw "
+        f"none of them:\n\n{markdown_table(['', 'mean of the networks', 'from network to network'], rows)}"
+    )

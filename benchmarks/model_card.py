@@ -9,12 +9,15 @@ Between ``<!-- begin:NAME -->`` and ``<!-- end:NAME -->`` in MODEL_CARD.md stand
 section           file                   written by
 ================  =====================  ==========================================================
 cross-validation  cross-validation.json  training, see below
-external          external.json          python -m benchmarks.accuracy --json
+external          external.json          python -m benchmarks.unseen_slices --json
 series, kernels   series.json            python -m benchmarks.series --json
 implants          implants.json          python -m benchmarks.implants --json
 phantom           phantom.json           python -m benchmarks.phantom_lesions --json
 unseen            unseen.json            python -m benchmarks.unseen --json
 preparations      preparations.json      python -m models.training.pneumonia_ct preparations
+classes           classes.json           python -m models.training.pneumonia_ct classes
+variants          variants.json          python -m models.training.pneumonia_ct variants
+spacing           spacing.json           python -m benchmarks.spacing --json
 speed             speed.json             python -m benchmarks.inference --json
 provenance        provenance.json        training, see below
 ================  =====================  ==========================================================
@@ -45,7 +48,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import card_sections, card_unseen
+from benchmarks import card_choices, card_sections, card_unseen
 from core.errors import ModelError
 from inference.model_package import CARD_FILE, load_package
 
@@ -75,13 +78,16 @@ class Section:
 
 SECTIONS = {
     "cross-validation": Section("cross-validation", card_sections.cross_validation),
-    "external": Section("external", card_sections.external, shipped=False),
+    "external": Section("external", card_unseen.external, shipped=False),
     "series": Section("series", card_sections.series),
     "kernels": Section("series", card_sections.kernels),
     "implants": Section("implants", card_sections.implants),
     "phantom": Section("phantom", card_sections.phantom),
     "unseen": Section("unseen", card_unseen.unseen, shipped=False),
-    "preparations": Section("preparations", card_unseen.preparations),
+    "preparations": Section("preparations", card_choices.preparations),
+    "classes": Section("classes", card_choices.classes),
+    "variants": Section("variants", card_choices.variants),
+    "spacing": Section("spacing", card_choices.spacing),
     "speed": Section("speed", card_sections.speed),
     "provenance": Section("provenance", card_sections.provenance),
 }

@@ -53,7 +53,7 @@ _UNUSABLE = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         folder = read_folder(options.slices)
         measured = measure(open_model(options.model), folder, options)
@@ -120,7 +120,8 @@ def _orientation(usual: Orientation, options: argparse.Namespace) -> Orientation
     return replace(usual, **{name: value for name in names if (value := getattr(options, name)) is not None})
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
     parser = model_parser("accuracy", "Accuracy of a slice model on 8-bit slices with masks.")
     parser.add_argument(
         "--slices", type=Path, required=True, metavar="DIR", help="holds ct with lesions, or with labels"

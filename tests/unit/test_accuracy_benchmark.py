@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks import unseen_slices
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.orientation import Orientation
 from benchmarks.metrics import Overlap, dice, spread
@@ -463,6 +465,44 @@ def test_options_out_of_range_are_refused(option: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as end:
         main(["--slices", str(tmp_path), "--model", "densitometry", option])
     assert end.value.code == 2
+
+
+# --- several models ---------------------------------------------------------------------------------------
+
+
+def test_models_of_a_cross_validation_are_averaged(
+    tmp_path: Path, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model that is right and one that finds nothing: their mean, their range, and each by itself."""
+    blind = tmp_path / "blind"
+    shutil.copytree(package, blind)
+    manifest = (blind / "model.toml").read_text().replace(f'name = "{package.name}"', 'name = "blind"', 1)
+    # Where it looks for lesions there is only what is dense, of which the slice has nothing.
+    manifest = manifest.replace("consolidation_channel = 2\n", "").replace("channel = 1\n", "channel = 2\n")
+    (blind / "model.toml").write_text(manifest)
+    folder = one_slice(tmp_path / "data")
+    command = ["--slices", str(folder), str(package), str(blind)]
+    assert unseen_slices.main([*command, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    right, nothing = (model["summary"]["lesion_dice"]["mean"] for model in figures["models"])
+    assert right > 0.95
+    assert nothing == 0
+    assert figures["summary"]["lesion_dice"] == {
+        "mean": pytest.approx(right / 2, abs=1e-3),
+        "smallest": 0,
+        "largest": pytest.approx(right, abs=1e-3),
+    }
+    assert [model["name"] for model in figures["models"]] == [package.name, "blind"]
+    assert unseen_slices.main(command) == 0
+    assert "lesion_dice" in capsys.readouterr().out
+
+
+def test_slices_that_several_models_cannot_use_are_told(
+    tmp_path: Path, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder without slices ends with status 2 and its name."""
+    assert unseen_slices.main(["--slices", str(tmp_path / "none"), str(package)]) == 2
+    assert "none" in capsys.readouterr().err
 
 
 # --- the command and its table ----------------------------------------------------------------------------
