@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,8 @@ from models.training.pneumonia_ct.augment import augmented
 from models.training.pneumonia_ct.folds import FOLDS, fold_of_cases, patient_of
 from models.training.pneumonia_ct.hu_slices import phantom_case
 from models.training.pneumonia_ct.implants import with_lesions
+from models.training.pneumonia_ct.pasting import Donor, with_pasted
+from models.training.pneumonia_ct.provenance import provenance
 from models.training.pneumonia_ct.sampling import Sampler, Sources, network_input, split
 from models.training.pneumonia_ct.slices import (
     CONSOLIDATION,
@@ -24,6 +27,7 @@ from models.training.pneumonia_ct.slices import (
     WINDOW,
     SliceSet,
     class_cases,
+    dense_by_grey,
     place,
     toned,
 )
@@ -254,6 +258,112 @@ def test_painted_lesions_stay_inside_the_lungs_and_never_darken() -> None:
 def _grown(mask_zyx: np.ndarray) -> np.ndarray:
     """Grow a mask by two pixels in its slices: as far as soft edges reach."""
     return np.stack([cv2.dilate(plane.astype(np.uint8), np.ones((5, 5))) > 0 for plane in mask_zyx])
+
+
+def _lesion_slice(grey: int, *, calibrated: bool = False) -> SliceSet:
+    """A slice with two lungs of grey 60, in the left one a lesion of the given grey."""
+    picture = np.full((1, SIZE, SIZE), 150, np.uint8)
+    label = np.zeros((1, SIZE, SIZE), np.uint8)
+    for columns in (slice(50, 115), slice(140, 205)):
+        picture[:, 60:200, columns], label[:, 60:200, columns] = 60, LUNG
+    picture[:, 100:150, 150:195] = grey
+    label[:, 100:150, 150:195] |= LESION
+    return SliceSet("coronacases_1", picture, label, True, classes_known=calibrated, calibrated=calibrated)
+
+
+def test_pasted_lesions_lie_in_lungs_and_are_labelled() -> None:
+    """Whatever is pasted is inside the lungs, brighter than before, and called lesion; the rest stays."""
+    source = _lesion_slice(120)
+    donors = [Donor("patient", source.pictures[0], source.labels[0], upside_down=False)]
+    healthy = replace(
+        source,
+        case="radiopaedia_2",
+        pictures=np.where(source.labels & LUNG, 60, 150).astype(np.uint8),
+        labels=source.labels & LUNG,
+    )
+    areas = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        shown, label = with_pasted(healthy, healthy.pictures[0], healthy.labels[0], donors, rng)
+        changed = shown != healthy.pictures[0]
+        pasted = (label & LESION) > 0
+        assert not (pasted & ((label & LUNG) == 0)).any()
+        assert not (changed & ~pasted).any()
+        assert (shown >= healthy.pictures[0]).all()
+        areas.append(np.count_nonzero(pasted))
+        if areas[-1] > 400:
+            assert np.median(shown[pasted]) > 90
+    assert np.median(areas) > 1000
+    assert len(set(areas)) > 10
+
+
+def test_pasted_consolidation_is_told_where_greys_are_densities() -> None:
+    """In a scan, what is pasted as bright as consolidation gets that label, ground glass does not."""
+    share = {}
+    for name, grey in (("ground glass", 130), ("consolidation", 225)):
+        case = _lesion_slice(grey, calibrated=True)
+        donors = [Donor("patient", case.pictures[0], case.labels[0], upside_down=False)]
+        healthy = replace(case, pictures=np.where(case.labels & LUNG, 60, 150).astype(np.uint8))
+        rng = np.random.default_rng(4)
+        _, label = with_pasted(healthy, healthy.pictures[0], case.labels[0] & LUNG, donors, rng)
+        share[name] = np.count_nonzero(label & CONSOLIDATION) / np.count_nonzero(label & LESION)
+    assert share["ground glass"] == 0
+    assert share["consolidation"] > 0.6
+
+
+def test_nothing_is_pasted_where_nothing_is_known() -> None:
+    """A place that may be tumour keeps its picture and its label."""
+    case = _lesion_slice(120, calibrated=True)
+    donors = [Donor("patient", case.pictures[0], case.labels[0], upside_down=False)]
+    unsure = (case.labels[0] & LUNG) | np.where(case.labels[0] & LUNG, UNSURE, 0).astype(np.uint8)
+    shown, label = with_pasted(case, case.pictures[0], unsure, donors, np.random.default_rng(1))
+    np.testing.assert_array_equal(shown, case.pictures[0])
+    np.testing.assert_array_equal(label, unsure)
+
+
+def test_a_fold_pastes_lesions_of_its_own_patients_only() -> None:
+    """Donors are the slices that are trained on: none of a patient who is kept apart."""
+    sources = Sources(
+        pneumonia=[_set(case, LUNG | LESION) for case in CASES],
+        toned=[_set(case, LUNG | LESION) for case in CASES],
+        series=[_set("philips")],
+    )
+    seen, apart = split(sources, 2, classes=False)
+    sampler = Sampler(seen, 6, 64)
+    patients = {donor.patient for donors in sampler._donors.values() for donor in donors}
+    assert patients
+    assert patients.isdisjoint(patient_of(case.case) for case in apart.pneumonia)
+
+
+def test_a_grey_between_lung_and_tissue_stands_for_consolidation() -> None:
+    """Of three patches, as bright as −700, −400 and −100 HU would be, the last one is dense."""
+    picture = np.full((90, 90), 200, np.uint8)
+    picture[10:80, 10:80] = 50
+    healthy = picture == 50
+    for at, hu in ((15, -700), (40, -400), (60, -100)):
+        picture[at : at + 12, 20:60] = round(50 + (hu + 850) / 890 * 150)
+        healthy[at : at + 12, 20:60] = False
+    outside = np.ones_like(healthy)
+    outside[10:80, 10:80] = False
+    dense = dense_by_grey(picture, healthy, outside)
+    assert [bool(dense[at + 6, 40]) for at in (15, 40, 60)] == [False, False, True]
+
+
+def test_provenance_counts_patients_not_scans() -> None:
+    """Two scans of one patient count once, painted copies of a scan not at all."""
+    sources = Sources(
+        pneumonia=[_set(case) for case in CASES],
+        series=[
+            _set(name) for name in ("philips-5mm", "philips-5mm", "siemens-x-b40f-8mm", "siemens-x-b70f-8mm")
+        ],
+    )
+    found = provenance(1000, sources, {"steps": 3}, "1.0.0", "ab" * 32, "2026-01-31")
+    rows = {row["data"].split(",")[0]: (row["patients"], row["slices"]) for row in found["trained_on"]}
+    assert rows == {
+        "COVID-19 CT Lung and Infection Segmentation (Ma et al. 2021)": (7, 2 * len(CASES)),
+        "Lung-PET-CT-Dx": (2, 6),
+    }
+    assert (found["sha256"], found["parameters"], found["training"]) == ("ab" * 32, 1000, "steps 3")
 
 
 def test_phantoms_kept_for_measuring_are_not_trained_on() -> None:

@@ -14,7 +14,7 @@ import typer
 
 from benchmarks.metrics import spread
 from models.training.pneumonia_ct.class_rules import class_figures
-from models.training.pneumonia_ct.evaluation import THRESHOLD, fold_figures
+from models.training.pneumonia_ct.evaluation import THRESHOLDS, fold_figures
 from models.training.pneumonia_ct.export import digest, exported, largest_difference
 from models.training.pneumonia_ct.folds import FOLDS, UNSEEN_SERIES
 from models.training.pneumonia_ct.hu_slices import healthy_volume, phantom_volume
@@ -77,7 +77,7 @@ def evaluate(
     for key in ("lesion_dice", "lung_dice"):
         mean = spread(case[key] for fold in folds for case in fold["cases"])["mean"]
         _tell(f"mean {key} over the cases {mean:.4f}")
-    setup = setups[0] | {"threshold": THRESHOLD, "slices with classes": classes}
+    setup = setups[0] | {"threshold": THRESHOLDS[1], "slices with classes": classes}
     _write(figures, {"setup": setup, "folds": folds})
 
 
@@ -157,7 +157,14 @@ def export(
     today = datetime.now(UTC).date().isoformat()
     _write(
         package / "figures" / "provenance.json",
-        provenance(network, sources, setup_of(checkpoint), version, digest(graph), today),
+        provenance(
+            sum(part.numel() for part in network.parameters()),
+            sources,
+            setup_of(checkpoint),
+            version,
+            digest(graph),
+            today,
+        ),
     )
     _tell(
         f"{package / 'model.onnx'}: {len(graph) / 1e6:.1f} MB, sha256 {digest(graph)}, "

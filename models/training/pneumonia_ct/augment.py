@@ -14,6 +14,7 @@ _SCALE = 0.18
 _STRETCH = 0.08
 _ELASTIC_PX = 3.0
 _ELASTIC_NODES = 6
+_TONE_KNOTS = 6
 
 
 def augmented(
@@ -105,6 +106,10 @@ def _other_calibration(values: NDArray[np.float32], rng: np.random.Generator) ->
 def _other_viewer(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Change greys as much as windows and export differ."""
     values = np.clip(values, 0.0, 1.0) ** np.float32(np.exp(rng.uniform(-0.45, 0.6)))
+    if rng.random() < 0.5:
+        # Equalising brightens healthy lung by another amount in every slice, most where little of it is left.
+        knots = np.concatenate([[0.0], np.cumsum(rng.dirichlet(np.full(_TONE_KNOTS, 4.0)))])
+        values = np.interp(values, np.linspace(0.0, 1.0, knots.size), knots).astype(np.float32)
     middle = np.float32(values.mean())
     values = (values - middle) * np.float32(rng.uniform(0.75, 1.25)) + middle
     return values + np.float32(rng.uniform(-0.1, 0.1))

@@ -9,20 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from benchmarks.metrics import dice, spread
-from inference.decisions import CONSOLIDATION_FROM_HU
-from models.training.pneumonia_ct.evaluation import THRESHOLD, probabilities
+from models.training.pneumonia_ct.evaluation import THRESHOLDS, probabilities
 from models.training.pneumonia_ct.network import CHANNELS, Mirrored
-from models.training.pneumonia_ct.slices import CONSOLIDATION, LESION, SliceSet
+from models.training.pneumonia_ct.slices import CONSOLIDATION, LESION, SliceSet, dense_by_grey
 
-#: Usual attenuation of the two anchors.
-_LUNG_HU, _TISSUE_HU = -850.0, 40.0
-#: Smoothing before the grey decides, pixels of the network's picture.
-_SMOOTHING_PX = 1.0
 _LUNG, _LESION, _CONSOLIDATION = (CHANNELS.index(name) for name in ("lung", "lesion", "consolidation"))
 
 
@@ -47,39 +38,19 @@ def class_figures(network: Mirrored, cases: Sequence[SliceSet]) -> dict[str, Any
     for case in cases:
         picture, label = case.pictures[0], case.labels[0]
         found = probabilities(network, picture[None])[0]
-        lesion = found[_LESION] >= THRESHOLD
+        lung, lesion, dense = (found[at] >= THRESHOLDS[at] for at in (_LUNG, _LESION, _CONSOLIDATION))
         truth = {"consolidation": (label & CONSOLIDATION) > 0, "ground_glass": (label & LESION) > 0}
         truth["ground_glass"] &= ~truth["consolidation"]
         rules = {
-            "learned": found[_CONSOLIDATION] >= THRESHOLD,
-            "grey": dense_by_grey(picture, (found[_LUNG] >= THRESHOLD) & ~lesion, found[_LUNG] < THRESHOLD),
+            "learned": dense,
+            "grey": dense_by_grey(picture, lung & ~lesion, ~lung),
         }
-        for rule, dense in rules.items():
-            for name, mask in (("consolidation", lesion & dense), ("ground_glass", lesion & ~dense)):
+        for rule, consolidated in rules.items():
+            found_classes = {"consolidation": lesion & consolidated, "ground_glass": lesion & ~consolidated}
+            for name, mask in found_classes.items():
                 if truth[name].any():
                     dices[rule][name].append(dice(mask, truth[name]))
     return {
         rule: {name: spread(values)["mean"] for name, values in by_class.items()}
         for rule, by_class in dices.items()
     }
-
-
-def dense_by_grey(
-    picture: NDArray[np.uint8], healthy_yx: NDArray[np.bool_], outside_yx: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """Tell where a picture is as bright as `CONSOLIDATION_FROM_HU` would be.
-
-    Parameters
-    ----------
-    picture
-        (y, x) uint8.
-    healthy_yx, outside_yx
-        bool: lung without lesion, and what is not lung.
-    """
-    lung = float(np.median(picture[healthy_yx])) if healthy_yx.any() else 50.0
-    tissue_greys = picture[outside_yx]
-    tissue_greys = tissue_greys[tissue_greys > lung + 25.0]
-    tissue = float(np.median(tissue_greys)) if tissue_greys.size else 150.0
-    share = (CONSOLIDATION_FROM_HU - _LUNG_HU) / (_TISSUE_HU - _LUNG_HU)
-    smooth = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), _SMOOTHING_PX)
-    return np.asarray(smooth >= lung + share * (tissue - lung))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.metrics import dice
 from inference.framing import Square, square_around
 from inference.preparation import AnyStep, Clip, prepare
-from models.training.pneumonia_ct.evaluation import THRESHOLD, probabilities
+from models.training.pneumonia_ct.evaluation import THRESHOLDS, probabilities
 from models.training.pneumonia_ct.hu_slices import HealthyVolume
 from models.training.pneumonia_ct.implants import with_lesions
 from models.training.pneumonia_ct.network import Mirrored
@@ -125,7 +125,9 @@ def _found(
     shares = probabilities(network, pictures, calibrated=variant.calibrated)
     for place, z in enumerate(rows):
         for channel in range(2):
-            found[channel, z] = _pasted(square, shares[place, channel], hu_zyx.shape[1:]) >= THRESHOLD
+            found[channel, z] = (
+                _pasted(square, shares[place, channel], hu_zyx.shape[1:]) >= THRESHOLDS[channel]
+            )
     return found[0], found[1]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.training.pneumonia_ct.folds import patient_of
-from models.training.pneumonia_ct.network import Mirrored
 from models.training.pneumonia_ct.sampling import Sources
 from models.training.pneumonia_ct.slices import SliceSet
 
@@ -14,14 +13,14 @@ _RESEARCH = "research, non-commercial, attribution"
 
 
 def provenance(
-    network: Mirrored, sources: Sources, setup: dict[str, Any], version: str, sha256: str, date: str
+    parameters: int, sources: Sources, setup: dict[str, Any], version: str, sha256: str, date: str
 ) -> dict[str, Any]:
     """Return `provenance.json` as `benchmarks.model_card` reads it.
 
     Parameters
     ----------
-    network, sources, setup
-        What was trained, on what, how.
+    parameters, sources, setup
+        How many weights were trained, on what, how.
     version, sha256
         Of the package and of its model file.
     date
@@ -59,7 +58,7 @@ def provenance(
         "version": version,
         "sha256": sha256,
         "date": date,
-        "parameters": sum(part.numel() for part in network.parameters()),
+        "parameters": parameters,
         "training": ", ".join(f"{key} {value}" for key, value in setup.items()),
         "trained_on": [
             {"data": data, "patients": patients, "slices": slices, "licence": licence}

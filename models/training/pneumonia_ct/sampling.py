@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.training.pneumonia_ct.augment import augmented
-from models.training.pneumonia_ct.folds import UNSEEN_SERIES, fold_of, fold_of_cases
+from models.training.pneumonia_ct.folds import UNSEEN_SERIES, fold_of, fold_of_cases, patient_of
 from models.training.pneumonia_ct.hu_slices import healthy_cases, healthy_volume, phantom_case
+from models.training.pneumonia_ct.pasting import Donor, upside_down, with_pasted
 from models.training.pneumonia_ct.slices import (
     CONSOLIDATION,
     GREY_MEAN,
@@ -34,6 +35,8 @@ SHARES = {"pneumonia": 5, "toned": 3, "classes": 1, "series": 3, "phantoms": 2}
 
 #: How often a slice with a lesion is chosen, and from how many pixels it counts as one.
 _DISEASED_SHARE, _LEAST_LESION_PX = 0.75, 40
+#: How often lesions of other patients are pasted into a slice, and from which source they come.
+_PASTED_SHARE, _DONORS = 0.5, {"pneumonia": "pneumonia", "toned": "toned", "series": "toned"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,7 @@ class Sampler:
         weights = {name: [len(one.pictures) ** 0.5 for one in getattr(sources, name)] for name in names}
         self._case_shares = {name: np.array(values) / sum(values) for name, values in weights.items()}
         self._diseased = {case: _diseased(case) for name in names for case in getattr(sources, name)}
+        self._donors = {name: _donors(getattr(sources, source)) for name, source in _DONORS.items()}
 
     def batch(self, step: int, seed: int) -> Batch:
         """Return the batch of a step; the same step and seed give the same batch."""
@@ -192,9 +196,13 @@ class Sampler:
         cases: list[SliceSet] = getattr(self._sources, name)
         case = cases[int(rng.choice(len(cases), p=self._case_shares[name]))]
         index = self._choose(case, rng)
-        values, label = augmented(
-            case.pictures[index], case.labels[index], self._edge, rng, calibrated=case.calibrated
-        )
+        picture, label = case.pictures[index], case.labels[index]
+        donors = self._donors.get(name)
+        # A slice of a scan that was drawn as a picture, uncalibrated, has no donors of its kind.
+        same_greys = name == "pneumonia" or case.calibrated
+        if donors and same_greys and rng.random() < _PASTED_SHARE:
+            picture, label = with_pasted(case, picture, label, donors, rng)
+        values, label = augmented(picture, label, self._edge, rng, calibrated=case.calibrated)
         targets = np.stack([(label & bit) > 0 for bit in (LUNG, LESION, CONSOLIDATION)])
         sure = (label & UNSURE) == 0
         weights = np.stack(
@@ -209,6 +217,15 @@ class Sampler:
             targets.astype(np.float32),
             weights.astype(np.float32),
         )
+
+
+def _donors(cases: list[SliceSet]) -> list[Donor]:
+    """Return every slice of some cases that has a lesion worth the name."""
+    return [
+        Donor(patient_of(case.case), case.pictures[index], case.labels[index], upside_down(case.case))
+        for case in cases
+        for index in _diseased(case)
+    ]
 
 
 def _diseased(case: SliceSet) -> NDArray[np.intp]:
