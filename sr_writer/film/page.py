@@ -26,10 +26,10 @@ _RIGHT = _MARGIN + _COLUMNS * (_TILE + _GAP) + 12
 _TABLE_TOP = _GRID_TOP + _ROWS * (_TILE + _GAP) + 22
 _OVERVIEW_BOX = (WIDTH - _MARGIN - _RIGHT, 450)
 _SEVERITY_TOP, _LESIONS_TOP = 666, 830
-_FOOT_TOP = HEIGHT - 96
-_FIRST_COLUMN, _TABLE_PITCH = 104, 48
+_FOOT_TOP = HEIGHT - 116
+_FIRST_COLUMN, _TABLE_PITCH = 124, 48
 #: Right edges of the other columns of the table, as shares of what the first leaves.
-_COLUMN_EDGES = (0.13, 0.32, 0.51, 0.66, 0.83, 1.0)
+_COLUMN_EDGES = (0.125, 0.32, 0.51, 0.66, 0.83, 1.0)
 
 _PAPER, _INK, _FAINT, _LINE = (10, 12, 16), (236, 236, 232), (168, 172, 176), (64, 70, 78)
 _WARNING = (255, 205, 90)
@@ -205,9 +205,13 @@ class _Page:
         shown = list(content.remarks[:_MOST_REMARKS])
         if len(content.remarks) > _MOST_REMARKS:
             shown[-1] += f"  (+ {len(content.remarks) - _MOST_REMARKS})"
+        left = _MARGIN
         for row, remark in enumerate(shown):
-            text = self._cut(f"{content.words.remarks}: {remark}", _SMALL_PX, WIDTH - 2 * _MARGIN)
-            self._text((_MARGIN, _FOOT_TOP + 36 + 26 * row), text, _SMALL_PX, _WARNING)
+            y = _FOOT_TOP + 40 + 28 * row
+            if row == 0:
+                left = round(self._text((_MARGIN, y), content.words.remarks, _SMALL_PX, _FAINT)[2]) + 16
+            text = self._cut(remark, _SMALL_PX, WIDTH - _MARGIN - left)
+            self._text((left, y), text, _SMALL_PX, _WARNING)
 
     def _text(
         self,
