@@ -96,7 +96,11 @@ class PeerSettings(_Section):
     port: Port
     calling_ae_title: AETitleText | None = None
     """AE title that this node uses towards the peer; its own where absent."""
-    objects: Annotated[tuple[ResultKind, ...], Field(min_length=1)] = tuple(ResultKind)
+    objects: Annotated[tuple[ResultKind, ...], Field(min_length=1)] = (
+        ResultKind.SEGMENTATION,
+        ResultKind.MEASUREMENT_REPORT,
+        ResultKind.FILM,
+    )
     """Kinds of result that the peer is to get."""
 
 

@@ -423,6 +423,7 @@ class ResultKind(StrEnum):
     SEGMENTATION = "segmentation"
     MEASUREMENT_REPORT = "measurement_report"
     FILM = "film"
+    KEY_OBJECTS = "key_objects"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

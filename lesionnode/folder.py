@@ -35,6 +35,7 @@ _FILE_NAMES = {
     ResultKind.SEGMENTATION: "segmentation.dcm",
     ResultKind.MEASUREMENT_REPORT: "report.dcm",
     ResultKind.FILM: "film.dcm",
+    ResultKind.KEY_OBJECTS: "key-objects.dcm",
 }
 RESULT_FILE = "result.json"
 

@@ -19,7 +19,12 @@ _LONGEST = {
 }
 
 #: Series Number of each kind of result, counted from `ResultContext.series_number_base`.
-_SERIES_NUMBER_OFFSET = {ResultKind.SEGMENTATION: 1, ResultKind.MEASUREMENT_REPORT: 2, ResultKind.FILM: 3}
+_SERIES_NUMBER_OFFSET = {
+    ResultKind.SEGMENTATION: 1,
+    ResultKind.MEASUREMENT_REPORT: 2,
+    ResultKind.FILM: 3,
+    ResultKind.KEY_OBJECTS: 4,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,16 +14,21 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from core import codes
 from core.codes import Code
-from core.ct_header import CT_IMAGE_STORAGE
 from core.domain import Analysis, Region, ResultKind
-from core.own_results import PRODUCT_MODEL_NAME
 from sr_writer.concepts import ABSENT, PRESENT, QUALITATIVE_EVALUATIONS, UNDETERMINED, concept
 from sr_writer.context import ResultContext, plain_text
-from sr_writer.elements import reference, uid_element
+from sr_writer.documents import (
+    device_observer,
+    evidence,
+    evidence_template,
+    result_evidence,
+    source_evidence,
+)
+from sr_writer.elements import uid_element
 from sr_writer.equipment import series_description, sign
 from sr_writer.identity import SourceIdentity
 from sr_writer.measurement_groups import GROUP_KINDS, SOURCE_SERIES_PLACEHOLDER, MeasurementGroup, ReportInput
-from sr_writer.uids import ResultUids, observer_uid
+from sr_writer.uids import ResultUids
 
 #: Encoding of this object; part of its UIDs, because another encoding is another object.
 VARIANT = "comprehensive-3d"
@@ -66,7 +71,9 @@ def measurement_report(
     content = _content(groups, analysis, context)
     result = _document(content, segmentation, context, uids, analysis)
     _name_source_series(result, str(analysis.volume.headers[0].SeriesInstanceUID))
-    result.CurrentRequestedProcedureEvidenceSequence = [_evidence(analysis, segmentation, identity)]
+    sources = source_evidence(analysis.volume, (str(one.SOPInstanceUID) for one in analysis.volume.headers))
+    own = [] if segmentation is None else [result_evidence(segmentation)]
+    result.CurrentRequestedProcedureEvidenceSequence = [evidence(identity, [sources, *own])]
     identity.apply(result)
     if identity.header.get("ProcedureCodeSequence"):
         result.PerformedProcedureCodeSequence = result.ProcedureCodeSequence
@@ -85,7 +92,7 @@ def _document(
     source, model = analysis.volume.headers[0], analysis.lesions.model
     kind = ResultKind.MEASUREMENT_REPORT
     return sr.Comprehensive3DSR(
-        evidence=[_template(segmentation)],
+        evidence=[evidence_template(segmentation)],
         content=content[0],
         series_instance_uid=uids.series(kind, VARIANT),
         series_number=context.series_number(kind),
@@ -105,20 +112,10 @@ def _document(
 def _content(
     groups: list[MeasurementGroup], analysis: Analysis, context: ResultContext
 ) -> sr.MeasurementReport:
-    observer = sr.ObserverContext(
-        observer_type=dcm_codes.DCM.Device,
-        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-            uid=observer_uid(context),
-            name=context.node_name,
-            manufacturer_name=context.manufacturer,
-            model_name=PRODUCT_MODEL_NAME,
-            serial_number=context.device_serial_number,
-        ),
-    )
     # The library builds no report without a group; where there is none its container is taken out again.
     placeholder = [sr.MeasurementsAndQualitativeEvaluations(sr.TrackingIdentifier("2.25.1", "none"))]
     report = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(observer_device_context=observer),
+        observation_context=sr.ObservationContext(observer_device_context=device_observer(context)),
         procedure_reported=concept(_PROCEDURE_REPORTED),
         imaging_measurements=groups or placeholder,
         title=dcm_codes.DCM.ImagingMeasurementReport,
@@ -169,50 +166,9 @@ def _private_scheme() -> CodingSchemeIdentificationItem:
     return CodingSchemeIdentificationItem(codes.PRIVATE_SCHEME, name=codes.PRIVATE_SCHEME_NAME)
 
 
-def _template(segmentation: Dataset | None) -> Dataset:
-    """Return what highdicom needs to know about the evidence; patient and study are filled in afterwards."""
-    template = Dataset()
-    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
-        setattr(template, keyword, "")
-    for keyword in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime"):
-        setattr(template, keyword, "")
-    template.StudyInstanceUID = template.SeriesInstanceUID = "2.25.1"
-    if segmentation is None:
-        template.SOPClassUID, template.SOPInstanceUID = CT_IMAGE_STORAGE, "2.25.1"
-    else:
-        template.SOPClassUID = segmentation.SOPClassUID
-        template.SOPInstanceUID = segmentation.SOPInstanceUID
-    return template
-
-
 def _name_source_series(item: Dataset, series_instance_uid: str) -> None:
     """Put the source's Series Instance UID where the groups have a placeholder."""
     for child in item.get("ContentSequence", ()):
         if child.get("UID") == SOURCE_SERIES_PLACEHOLDER:
             child.add(uid_element("UID", series_instance_uid))
         _name_source_series(child, series_instance_uid)
-
-
-def _evidence(analysis: Analysis, segmentation: Dataset | None, identity: SourceIdentity) -> Dataset:
-    """Return the Hierarchical SOP Instance Reference (PS3.3 C.17.2.1) of the source and the SEG."""
-    headers = analysis.volume.headers
-    all_series = [
-        _series_evidence(
-            str(headers[0].SeriesInstanceUID),
-            [(str(header.SOPClassUID), str(header.SOPInstanceUID)) for header in headers],
-        )
-    ]
-    if segmentation is not None:
-        instance = (str(segmentation.SOPClassUID), str(segmentation.SOPInstanceUID))
-        all_series.append(_series_evidence(str(segmentation.SeriesInstanceUID), [instance]))
-    study = Dataset()
-    study.add(uid_element("StudyInstanceUID", identity.text("StudyInstanceUID")))
-    study.ReferencedSeriesSequence = all_series
-    return study
-
-
-def _series_evidence(series_instance_uid: str, instances: list[tuple[str, str]]) -> Dataset:
-    series = Dataset()
-    series.add(uid_element("SeriesInstanceUID", series_instance_uid))
-    series.ReferencedSOPSequence = [reference(*instance) for instance in instances]
-    return series

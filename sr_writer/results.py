@@ -11,6 +11,7 @@ from core.domain import Analysis, ModelIdentity, ResultKind, ResultObject, Resul
 from core.errors import ResultEncodingError
 from sr_writer.context import ResultContext, is_plain_text
 from sr_writer.identity import SourceIdentity
+from sr_writer.key_objects import key_objects
 from sr_writer.measurement_report import measurement_report
 from sr_writer.secondary_capture import film_capture
 from sr_writer.segmentation import segmentation
@@ -30,8 +31,9 @@ def write_results(analysis: Analysis, context: ResultContext) -> ResultSet:
     Returns
     -------
     ResultSet
-        The SEG, then the SR that refers to it, then the film; no SEG where no region has a voxel. Each data
-        set was encoded once and read back: writing it again gives the very bytes that were verified.
+        The SEG, then the SR that refers to it, the film, and the key objects; no SEG where no region has a
+        voxel. Each data set was encoded once and read back: writing it again gives the very bytes that were
+        verified.
 
     Raises
     ------
@@ -51,8 +53,10 @@ def write_results(analysis: Analysis, context: ResultContext) -> ResultSet:
         objects.append(ResultObject(ResultKind.SEGMENTATION, seg))
     report = measurement_report(analysis, seg, identity, context, uids)
     objects.append(ResultObject(ResultKind.MEASUREMENT_REPORT, _encoded(report, identity)))
-    film = film_capture(analysis, identity, context, uids)
-    objects.append(ResultObject(ResultKind.FILM, _encoded(film, identity)))
+    film = _encoded(film_capture(analysis, identity, context, uids), identity)
+    objects.append(ResultObject(ResultKind.FILM, film))
+    keys = key_objects(analysis, film, identity, context, uids)
+    objects.append(ResultObject(ResultKind.KEY_OBJECTS, _encoded(keys, identity)))
     return ResultSet(tuple(objects), tuple(remarks))
 
 

@@ -18,8 +18,7 @@ from sr_writer.film.content import film_content, percent_text, volume_text
 from sr_writer.film.page import HEIGHT, WIDTH, film, slices_shown
 from sr_writer.film.views import COLOURS, key_slices, overview, slice_views
 from sr_writer.film.words import WORDS
-from sr_writer.results import write_results
-from tests.helpers.analyses import Phantom, analysis_of, context_of, encoded
+from tests.helpers.analyses import Phantom, analysis_of, context_of, encoded, results_of
 from tests.helpers.judges import dciodvfy_complaints
 
 #: Eight ways in which an axial series may be stored: either in-plane axis reversed, slices from either end.
@@ -32,9 +31,7 @@ EDGE = 200
 
 def capture(analysis: Analysis, **changes: object) -> Dataset:
     """Write the results of an analysis; return the film as it would be sent."""
-    results = write_results(analysis, context_of(analysis, **changes))
-    (found,) = [one.dataset for one in results.objects if one.kind is ResultKind.FILM]
-    return found
+    return results_of(analysis, **changes)[ResultKind.FILM]
 
 
 def is_lesion(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -137,8 +137,9 @@ def test_patient_and_study_are_copied() -> None:
     """Patient, study, frame of reference and institution are those of the source."""
     analysis = analysis_of()
     source = analysis.volume.headers[0]
-    seg, report = results_of(analysis)
-    for result in (seg, report):
+    results = results_of(analysis)
+    seg = results[0]
+    for result in results:
         for keyword in ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"):
             assert result[keyword].value == source[keyword].value
         for keyword in ("PatientAge", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID"):
@@ -154,7 +155,7 @@ def test_patient_and_study_are_copied() -> None:
         "PatientPosition",
     ):
         assert seg[keyword].value == source[keyword].value
-    assert (seg.SeriesNumber, report.SeriesNumber) == (9001, 9002)
+    assert [int(result.SeriesNumber) for result in results] == [9001, 9002, 9003, 9004]
 
 
 def test_missing_attributes_are_written_empty() -> None:

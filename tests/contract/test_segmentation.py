@@ -246,7 +246,8 @@ def test_no_region_no_segmentation() -> None:
     """Where neither lungs nor lesions were found, no SEG is written, and it is said why."""
     analysis = analysis_of(Phantom(lungs=()))
     results = write_results(analysis, context_of(analysis))
-    assert [item.kind for item in results.objects] == [ResultKind.MEASUREMENT_REPORT, ResultKind.FILM]
+    kinds = [item.kind for item in results.objects]
+    assert kinds == [ResultKind.MEASUREMENT_REPORT, ResultKind.FILM, ResultKind.KEY_OBJECTS]
     assert "neither lungs nor lesions" in results.remarks[0]
 
 
@@ -285,6 +286,8 @@ def test_the_description_names_the_source_series_and_the_update() -> None:
     assert [one.dataset.SeriesDescription for one in results] == [
         "Lesion segmentation, series 203, update 2 - Research use only",
         "Lesion measurements, series 203, update 2 - Research use only",
+        "Lesion film, series 203, update 2 - Research use only",
+        "Key slices, series 203, update 2 - Research use only",
     ]
 
 

@@ -31,6 +31,7 @@ from core.domain import (
     ModelIdentity,
     Region,
     RegionMeasurement,
+    ResultKind,
     Side,
     SOPInstanceUID,
     SourceFrame,
@@ -41,6 +42,7 @@ from core.geometry import Geometry
 from core.regions import region_mask_zyx
 from sr_writer.context import ResultContext
 from sr_writer.elements import write_as_is
+from sr_writer.results import write_results
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
 SERIES_UID = "1.2.826.0.1.3680043.8.498.1.2"
@@ -134,6 +136,12 @@ def context_of(analysis: Analysis, **changes: Any) -> ResultContext:
         "content_datetime_utc": datetime(2026, 3, 1, 10, 30, 15, tzinfo=UTC),
     }
     return ResultContext(**{**fields, **changes})
+
+
+def results_of(analysis: Analysis, **changes: Any) -> dict[ResultKind, Dataset]:
+    """Write the results of an analysis, in circumstances that differ in some fields."""
+    written = write_results(analysis, context_of(analysis, **changes)).objects
+    return {one.kind: one.dataset for one in written}
 
 
 def encoded(dataset: Dataset) -> bytes:

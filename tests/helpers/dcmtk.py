@@ -1,4 +1,4 @@
-"""DCMTK's command-line tools as the scanner."""
+"""DCMTK's command-line tools as the scanner, and as a reader of documents."""
 
 from __future__ import annotations
 
@@ -27,3 +27,12 @@ def echoscu(
     program = require_program("echoscu", "dcmtk")
     command = [program, "-v", "-aet", calling, "-aec", called, "127.0.0.1", str(port)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def dsrdump(path: Path) -> str:
+    """Return what ``dsrdump`` reads in a structured report or a key object selection; no warning may come."""
+    program = require_program("dsrdump", "dcmtk")
+    run = subprocess.run([program, str(path)], capture_output=True, text=True, timeout=60, check=False)
+    if run.returncode != 0 or "E:" in run.stderr or "W:" in run.stderr:
+        raise AssertionError(f"dsrdump ended with {run.returncode}: {run.stderr[-1500:]}")
+    return run.stdout

@@ -130,11 +130,12 @@ def test_model_list_and_check() -> None:
 def test_analyse_writes_segmentation_report_film_and_result(
     tmp_path: Path, small_phantom: Phantom, small_phantom_files: list[Path]
 ) -> None:
-    """A folder with a chest CT gives the four files; result.json holds every promised key."""
+    """A folder with a chest CT gives the five files; result.json holds every promised key."""
     run = lesion_node("analyse", small_phantom_files[0].parent, "--output", tmp_path / "out")
     assert run.returncode == 0, run.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "film.dcm",
+        "key-objects.dcm",
         "report.dcm",
         "result.json",
         "segmentation.dcm",

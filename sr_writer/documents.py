@@ -1,0 +1,80 @@
+"""What all documents of coded content share: who observed, and which instances they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from highdicom import sr
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes as dcm_codes
+
+from core.ct_header import CT_IMAGE_STORAGE
+from core.domain import CtVolume
+from core.own_results import PRODUCT_MODEL_NAME
+from sr_writer.context import ResultContext
+from sr_writer.elements import reference, uid_element
+from sr_writer.identity import SourceIdentity
+from sr_writer.uids import observer_uid
+
+
+def device_observer(context: ResultContext) -> sr.ObserverContext:
+    """Return the node as the observer (TID 1002, TID 1004)."""
+    return sr.ObserverContext(
+        observer_type=dcm_codes.DCM.Device,
+        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+            uid=observer_uid(context),
+            name=context.node_name,
+            manufacturer_name=context.manufacturer,
+            model_name=PRODUCT_MODEL_NAME,
+            serial_number=context.device_serial_number,
+        ),
+    )
+
+
+def evidence_template(instance: Dataset | None) -> Dataset:
+    """Return what highdicom needs to know about the evidence; patient and study are filled in afterwards.
+
+    Parameters
+    ----------
+    instance
+        One of our own that the document is about; None for source images only.
+    """
+    template = Dataset()
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
+        setattr(template, keyword, "")
+    for keyword in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime"):
+        setattr(template, keyword, "")
+    template.StudyInstanceUID = template.SeriesInstanceUID = "2.25.1"
+    if instance is None:
+        template.SOPClassUID, template.SOPInstanceUID = CT_IMAGE_STORAGE, "2.25.1"
+    else:
+        template.SOPClassUID = instance.SOPClassUID
+        template.SOPInstanceUID = instance.SOPInstanceUID
+    return template
+
+
+def evidence(identity: SourceIdentity, all_series: Iterable[Dataset]) -> Dataset:
+    """Return an item of the Hierarchical SOP Instance Reference macro (PS3.3 C.17.2.1) for this study."""
+    study = Dataset()
+    study.add(uid_element("StudyInstanceUID", identity.text("StudyInstanceUID")))
+    study.ReferencedSeriesSequence = list(all_series)
+    return study
+
+
+def source_evidence(volume: CtVolume, uids: Iterable[str]) -> Dataset:
+    """Return some instances of a volume's source as one referenced series."""
+    sop_class = str(volume.headers[0].SOPClassUID)
+    return _series(str(volume.headers[0].SeriesInstanceUID), [reference(sop_class, uid) for uid in uids])
+
+
+def result_evidence(result: Dataset) -> Dataset:
+    """Return a result of our own as one referenced series."""
+    instance = reference(str(result.SOPClassUID), str(result.SOPInstanceUID))
+    return _series(str(result.SeriesInstanceUID), [instance])
+
+
+def _series(series_instance_uid: str, instances: list[Dataset]) -> Dataset:
+    series = Dataset()
+    series.add(uid_element("SeriesInstanceUID", series_instance_uid))
+    series.ReferencedSOPSequence = instances
+    return series

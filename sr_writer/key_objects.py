@@ -1,0 +1,96 @@
+"""The key slices as a Key Object Selection (PS3.3 A.35.4, TID 2010): a viewer leads the reader to them."""
+
+from __future__ import annotations
+
+from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from core import codes
+from core.domain import Analysis, ResultKind
+from sr_writer.concepts import concept
+from sr_writer.context import ResultContext
+from sr_writer.documents import (
+    device_observer,
+    evidence,
+    evidence_template,
+    result_evidence,
+    source_evidence,
+)
+from sr_writer.elements import reference
+from sr_writer.equipment import series_description, sign
+from sr_writer.film.page import slices_shown
+from sr_writer.identity import SourceIdentity
+from sr_writer.uids import ResultUids
+
+#: Encoding of this object; part of its UIDs.
+VARIANT = "of-interest"
+_DESCRIPTION = "Slices with most lesion, as shown on the film, and the film itself."
+
+
+def key_objects(
+    analysis: Analysis,
+    film: Dataset,
+    identity: SourceIdentity,
+    context: ResultContext,
+    uids: ResultUids,
+) -> Dataset:
+    """Select the slices that the film shows, and the film.
+
+    Parameters
+    ----------
+    analysis
+        Source volume.
+    film
+        The Secondary Capture of the same analysis.
+    identity, context, uids
+        Patient and study, circumstances, UIDs.
+
+    Returns
+    -------
+    Dataset
+        The object with File Meta Information, not yet encoded.
+    """
+    kind, volume, model = ResultKind.KEY_OBJECTS, analysis.volume, analysis.lesions.model
+    template = evidence_template(film)
+    content = KeyObjectSelection(
+        document_title=concept(codes.OF_INTEREST),
+        referenced_objects=[template],
+        observer_device_context=device_observer(context),
+        description=_DESCRIPTION,
+    )
+    result = KeyObjectSelectionDocument(
+        evidence=[template],
+        content=content,
+        series_instance_uid=uids.series(kind, VARIANT),
+        series_number=context.series_number(kind),
+        sop_instance_uid=uids.instance(kind, VARIANT),
+        instance_number=1,
+        manufacturer=context.manufacturer,
+        series_description=series_description("Key slices", volume.headers[0], context, model),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+    shown = [volume.frames[index] for index in slices_shown(analysis)]
+    sop_class = str(volume.headers[0].SOPClassUID)
+    images = [reference(sop_class, frame.sop_instance_uid, frame.frame_number) for frame in shown]
+    images.append(reference(str(film.SOPClassUID), str(film.SOPInstanceUID)))
+    result.ContentSequence = [
+        *(item for item in result.ContentSequence if item.ValueType not in ("IMAGE", "COMPOSITE")),
+        *(_image(image) for image in images),
+    ]
+    sources = dict.fromkeys(frame.sop_instance_uid for frame in shown)
+    result.CurrentRequestedProcedureEvidenceSequence = [
+        evidence(identity, [source_evidence(volume, sources), result_evidence(film)])
+    ]
+    identity.apply(result)
+    sign(result, identity, context, model)
+    return result
+
+
+def _image(image: Dataset) -> Dataset:
+    """Return a content item without a concept name: TID 2010 row 7 has none."""
+    item = Dataset()
+    item.RelationshipType = "CONTAINS"
+    item.ValueType = "IMAGE"
+    item.ReferencedSOPSequence = [image]
+    return item
