@@ -335,6 +335,10 @@ class Zone(StrEnum):
     LOWER_LEFT = "lower_left"
 
 
+#: The most that the scores of all zones can add up to.
+HIGHEST_SEVERITY_SCORE = 4 * len(Zone)
+
+
 @dataclass(frozen=True, slots=True)
 class ZoneMeasurement:
     """Involvement of one zone.

@@ -22,6 +22,7 @@ from sr_writer.character_sets import TextPlan, plan_text
 TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 # Other character strings: always the default repertoire, so their bytes are the same in every encoding.
 _STRING_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"})
+_LOSSY_ATTRIBUTES = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 _SPECIFIC_CHARACTER_SET = Tag("SpecificCharacterSet")
 # PS3.5 7.1.2: tag, value representation, two reserved bytes, length.
 _SEQUENCE_HEADER_BYTES = 12
@@ -110,6 +111,36 @@ def reference(sop_class_uid: str, sop_instance_uid: str, frame_number: int | Non
     if frame_number is not None:
         item.ReferencedFrameNumber = frame_number
     return item
+
+
+def refer_to_sources(result: Dataset, series_instance_uid: str, images: Sequence[Dataset]) -> None:
+    """Name the images that a result was made from: General Image and Common Instance Reference modules.
+
+    Parameters
+    ----------
+    result
+        An image or a segmentation.
+    series_instance_uid
+        Of the series that they all belong to.
+    images
+        Items of the SOP Instance Reference macro, with or without a frame.
+    """
+    result.SourceImageSequence = list(images)
+    series = Dataset()
+    series.add(uid_element("SeriesInstanceUID", series_instance_uid))
+    classes = {str(one.ReferencedSOPInstanceUID): str(one.ReferencedSOPClassUID) for one in images}
+    series.ReferencedInstanceSequence = [reference(sop_class, uid) for uid, sop_class in classes.items()]
+    result.ReferencedSeriesSequence = [series]
+
+
+def lossy_attributes(headers: Iterable[Dataset]) -> Dataset:
+    """Return how the images of a source were compressed with loss, empty where none was (C.7.6.1.1.5)."""
+    lossy = next((one for one in headers if one.get("LossyImageCompression") == "01"), Dataset())
+    result = Dataset()
+    for keyword in _LOSSY_ATTRIBUTES:
+        if keyword in lossy:
+            result[keyword] = lossy[keyword]
+    return result
 
 
 def uid_element(keyword: str, uid: str) -> DataElement:

@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from core import codes
 from core.codes import Code
-from core.domain import Analysis, Region, ResultKind
+from core.domain import HIGHEST_SEVERITY_SCORE, Analysis, Region, ResultKind
 from sr_writer.concepts import ABSENT, PRESENT, QUALITATIVE_EVALUATIONS, UNDETERMINED, concept
 from sr_writer.context import ResultContext, plain_text
 from sr_writer.documents import (
@@ -36,7 +36,6 @@ VARIANT = "comprehensive-3d"
 # CID 100
 _PROCEDURE_REPORTED = Code("25045-6", "LN", "CT unspecified body region")
 _CT_CHEST = Code("24627-2", "LN", "CT Chest")
-_HIGHEST_SCORE = 24
 # A viewer that shows the text alone shows no Series Description, which says so too.
 _RESEARCH_ONLY = "Research use only."
 
@@ -150,7 +149,7 @@ def _texts(analysis: Analysis) -> list[tuple[Code, str]]:
     """Return concept name and value of each sentence about the examination."""
     texts: list[tuple[Code, str]] = []
     if _lungs_in_view(analysis):
-        score = f"{analysis.measurements.severity_score} of {_HIGHEST_SCORE}"
+        score = f"{analysis.measurements.severity_score} of {HIGHEST_SEVERITY_SCORE}"
         texts.append((codes.SEVERITY_SCORE, score))
     if analysis.lesions.model.research_only:
         texts.append((codes.COMMENT, _RESEARCH_ONLY))

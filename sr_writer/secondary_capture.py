@@ -7,13 +7,11 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorag
 
 from core.domain import Analysis, ResultKind
 from sr_writer.context import ResultContext
-from sr_writer.elements import reference, uid_element
+from sr_writer.elements import lossy_attributes, refer_to_sources, reference
 from sr_writer.equipment import series_description, sign
 from sr_writer.film.page import film, slices_shown
 from sr_writer.identity import SourceIdentity
 from sr_writer.uids import ResultUids
-
-_LOSSY_ATTRIBUTES = ("LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
 
 def film_capture(
@@ -58,8 +56,14 @@ def film_capture(
     # The date of the examination and its numbers are part of the picture: whoever de-identifies has to look.
     result.BurnedInAnnotation = "YES"
     result.RecognizableVisualFeatures = "NO"
-    _inherit_lossy(result, analysis)
-    _reference_sources(result, analysis)
+    result.LossyImageCompression = "00"
+    result.update(lossy_attributes(analysis.volume.headers))
+    headers = analysis.volume.headers
+    frames = [analysis.volume.frames[index] for index in slices_shown(analysis)]
+    sources = [
+        reference(str(headers[0].SOPClassUID), frame.sop_instance_uid, frame.frame_number) for frame in frames
+    ]
+    refer_to_sources(result, str(headers[0].SeriesInstanceUID), sources)
     result.SamplesPerPixel = 3
     result.PhotometricInterpretation = "RGB"
     result.PlanarConfiguration = 0
@@ -71,28 +75,3 @@ def film_capture(
     identity.apply(result, ("BodyPartExamined",))
     sign(result, identity, context, analysis.lesions.model)
     return result
-
-
-def _inherit_lossy(result: Dataset, analysis: Analysis) -> None:
-    """Say that pixels were compressed with loss where any source image was (PS3.3 C.7.6.1.1.5)."""
-    lossy = next((one for one in analysis.volume.headers if one.get("LossyImageCompression") == "01"), None)
-    result.LossyImageCompression = "00" if lossy is None else "01"
-    for keyword in _LOSSY_ATTRIBUTES:
-        if lossy is not None and keyword in lossy:
-            result[keyword] = lossy[keyword]
-
-
-def _reference_sources(result: Dataset, analysis: Analysis) -> None:
-    """Refer to the slices that are shown (General Image module), and to their series."""
-    volume = analysis.volume
-    sop_class = str(volume.headers[0].SOPClassUID)
-    frames = [volume.frames[index] for index in slices_shown(analysis)]
-    result.SourceImageSequence = [
-        reference(sop_class, frame.sop_instance_uid, frame.frame_number) for frame in frames
-    ]
-    series = Dataset()
-    series.add(uid_element("SeriesInstanceUID", str(volume.headers[0].SeriesInstanceUID)))
-    series.ReferencedInstanceSequence = [
-        reference(sop_class, uid) for uid in dict.fromkeys(frame.sop_instance_uid for frame in frames)
-    ]
-    result.ReferencedSeriesSequence = [series]

@@ -21,7 +21,7 @@ from core.ct_header import CT_IMAGE_STORAGE
 from core.domain import Analysis, CtVolume, Region, ResultKind
 from sr_writer.concepts import Algorithm, RegionConcept, color, concept, side_found
 from sr_writer.context import ResultContext
-from sr_writer.elements import raw_sequence, reference, uid_element, write_as_is
+from sr_writer.elements import lossy_attributes, raw_sequence, refer_to_sources, reference, write_as_is
 from sr_writer.equipment import code_item, series_description, sign
 from sr_writer.identity import IMAGE_ATTRIBUTES, SourceIdentity
 from sr_writer.segment_pixels import pack_segments
@@ -35,7 +35,6 @@ VARIANT = "binary"
 _SEGMENTATION = Code("113076", "DCM", "Segmentation")
 _SOURCE_IMAGE = Code("121322", "DCM", "Source Image for Image Processing Operation")
 _PLACEHOLDER_UID = "2.25.1"
-_LOSSY_ATTRIBUTES = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
 
 def segmentation(
@@ -67,7 +66,9 @@ def segmentation(
     if not any(indices for _, indices in used):
         return None
     result = _skeleton(analysis, planes, context, uids)
-    _reference_sources(result, analysis.volume)
+    headers = analysis.volume.headers
+    sources = [reference(str(one.SOPClassUID), str(one.SOPInstanceUID)) for one in headers]
+    refer_to_sources(result, str(headers[0].SeriesInstanceUID), sources)
     result.PerFrameFunctionalGroupsSequence = list(_frame_items(analysis.volume, planes, used))
     result.NumberOfFrames = len(result.PerFrameFunctionalGroupsSequence)
     # Lesions lie in lungs, so where there is a lesion two segments share its voxels, and else none do.
@@ -133,11 +134,7 @@ def _template(volume: CtVolume, planes: SourcePlanes) -> Dataset:
     template.PixelSpacing = list(planes.pixel_spacing)
     template.SliceThickness = planes.slice_thickness
     template.SpacingBetweenSlices = planes.slice_spacing
-    lossy = next((item for item in volume.headers if item.get("LossyImageCompression") == "01"), None)
-    if lossy is not None:
-        for keyword in _LOSSY_ATTRIBUTES:
-            if keyword in lossy:
-                template[keyword] = lossy[keyword]
+    template.update(lossy_attributes(volume.headers))
     return template
 
 
@@ -171,17 +168,6 @@ def _description(
         kind = description.SegmentedPropertyTypeCodeSequence[0]
         kind.SegmentedPropertyTypeModifierCodeSequence = [code_item(side)]
     return description
-
-
-def _reference_sources(result: Dataset, volume: CtVolume) -> None:
-    """Refer to every source instance: General Reference and Common Instance Reference modules."""
-    sop_class = str(volume.headers[0].SOPClassUID)
-    instances = [reference(sop_class, str(header.SOPInstanceUID)) for header in volume.headers]
-    result.SourceImageSequence = instances
-    series = Dataset()
-    series.add(uid_element("SeriesInstanceUID", str(volume.headers[0].SeriesInstanceUID)))
-    series.ReferencedInstanceSequence = instances
-    result.ReferencedSeriesSequence = [series]
 
 
 def _frame_items(

@@ -8,7 +8,6 @@ from core.domain import Analysis, Finding, Language, Lesion, Region, Side, Zone
 from sr_writer.context import ResultContext
 from sr_writer.film.words import WORDS, Words
 
-HIGHEST_SCORE = 24
 #: Single lesions on the page, largest first; the report holds all.
 MOST_LESIONS = 5
 _DASH = "–"

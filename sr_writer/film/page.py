@@ -11,9 +11,9 @@ from noto_cjk_sans_otc import FONT_PATH
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from core.domain import Analysis, Finding
+from core.domain import HIGHEST_SEVERITY_SCORE, Analysis, Finding
 from sr_writer.context import ResultContext
-from sr_writer.film.content import HIGHEST_SCORE, FilmContent, film_content
+from sr_writer.film.content import FilmContent, film_content
 from sr_writer.film.views import COLOURS, Overview, SliceView, key_slices, overview, slice_views
 
 #: Pixels. At two thirds of it, 1024 pixels wide, every word can still be read.
@@ -188,9 +188,9 @@ class _Page:
         words = content.words
         width = _OVERVIEW_BOX[0]
         self._text((_RIGHT, top - 38), words.severity.format(score=content.score), _TEXT_PX)
-        step = width / HIGHEST_SCORE
-        for at in range(HIGHEST_SCORE):
-            colour = _BAR[at * len(_BAR) // HIGHEST_SCORE]
+        step = width / HIGHEST_SEVERITY_SCORE
+        for at in range(HIGHEST_SEVERITY_SCORE):
+            colour = _BAR[at * len(_BAR) // HIGHEST_SEVERITY_SCORE]
             box = (_RIGHT + at * step + 1, top, _RIGHT + (at + 1) * step - 1, top + 22)
             if at < content.score:
                 self._draw.rectangle(box, fill=colour)
