@@ -8,6 +8,9 @@ from pathlib import Path
 from tests.helpers.programs import require_program
 from tests.helpers.running_node import AE_TITLE
 
+#: What DCMTK 3.6.7 says of every document that names its template.
+_NOT_CHECKED = "W: Check for template constraints not yet supported"
+
 
 def storescu(port: int, *what: Path, calling: str = "SCANNER", options: tuple[str, ...] = ()) -> None:
     """Send files or folders with ``storescu -R``; every instance has to be answered with success."""
@@ -30,9 +33,10 @@ def echoscu(
 
 
 def dsrdump(path: Path) -> str:
-    """Return what ``dsrdump`` reads in a structured report or a key object selection; no warning may come."""
+    """Return what ``dsrdump`` reads in a structured report or a key object selection; it may not complain."""
     program = require_program("dsrdump", "dcmtk")
     run = subprocess.run([program, str(path)], capture_output=True, text=True, timeout=60, check=False)
-    if run.returncode != 0 or "E:" in run.stderr or "W:" in run.stderr:
+    complaints = run.stderr.replace(_NOT_CHECKED, "")
+    if run.returncode != 0 or "E:" in complaints or "W:" in complaints:
         raise AssertionError(f"dsrdump ended with {run.returncode}: {run.stderr[-1500:]}")
     return run.stdout
