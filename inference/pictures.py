@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from core.errors import InferenceError
 from inference.decisions import by_channel
 from inference.framing import Square
+from inference.greys import dense_by_grey
 from inference.lung_union import LUNG_THRESHOLD
 from inference.manifest import Manifest
 from inference.preparation import AnyStep, Equalise, Stretch, Window, prepare
@@ -19,6 +20,8 @@ from inference.windows import run_batch
 
 #: Probability from which lesion is consolidation.
 _CONSOLIDATION_THRESHOLD = 0.5
+#: Smoothing before greys decide, pixels of the model's patch.
+_SMOOTHING_PX = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +35,8 @@ class PictureMasks:
     lesion
         (y, x) bool, wherever the model says so: lungs by density, which bound it in a scan, are not known.
     consolidation
-        (y, x) bool, the part of the lesions that is consolidation; None where the model does not tell.
+        (y, x) bool, the part of the lesions that is consolidation, by the model's own channel, else by greys
+        where density would decide in a scan and the model gives lungs; None where nothing tells.
     probabilities
         (channel, y, x) float32, every channel of the output; None unless asked for.
     """
@@ -87,22 +91,42 @@ def segment_pictures(
                 f"Picture {number}: found {picture.dtype} {picture.shape}, wanted (y, x) values of uint8."
             )
     output = manifest.output
-    lung, lesion, consolidation, kept = [], [], [], []
+    tells_classes = output.consolidation_channel is not None or (
+        output.decision == "density" and output.lung_channel is not None
+    )
+    lung, lesion, kept = [], [], []
+    consolidation: list[NDArray[np.bool_]] = []
     for probabilities in _probabilities(session, manifest, pictures, steps, fit):
         lesion.append(by_channel(probabilities[list(output.lesion_channels)], output) > 0)
         if output.lung_channel is not None:
             lung.append(probabilities[output.lung_channel] >= LUNG_THRESHOLD)
-        if output.consolidation_channel is not None:
-            dense = probabilities[output.consolidation_channel] >= _CONSOLIDATION_THRESHOLD
-            consolidation.append(lesion[-1] & dense)
+        if tells_classes:
+            picture = pictures[len(consolidation)]
+            consolidation.append(lesion[-1] & _dense(picture, probabilities, lesion[-1], manifest, fit))
         if keep_probabilities:
             kept.append(probabilities)
     return PictureMasks(
         lung=tuple(lung) if output.lung_channel is not None else None,
         lesion=tuple(lesion),
-        consolidation=tuple(consolidation) if output.consolidation_channel is not None else None,
+        consolidation=tuple(consolidation) if tells_classes else None,
         probabilities=tuple(kept) if keep_probabilities else None,
     )
+
+
+def _dense(
+    picture: NDArray[np.uint8],
+    probabilities: NDArray[np.float32],
+    lesion_yx: NDArray[np.bool_],
+    manifest: Manifest,
+    fit: float,
+) -> NDArray[np.bool_]:
+    """Tell where a picture is dense: by a channel of the model, else by its greys."""
+    output = manifest.output
+    if output.consolidation_channel is not None:
+        return np.asarray(probabilities[output.consolidation_channel] >= _CONSOLIDATION_THRESHOLD)
+    inside = probabilities[output.lung_channel] >= LUNG_THRESHOLD
+    smoothing_px = _SMOOTHING_PX * max(picture.shape) / fit / manifest.input.patch_zyx[1]
+    return dense_by_grey(picture, inside & ~lesion_yx, ~inside & ~lesion_yx, smoothing_px)
 
 
 def _steps_for_pictures(manifest: Manifest, equalised: bool) -> Sequence[AnyStep]:

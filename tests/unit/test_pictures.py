@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from core.errors import InferenceError
+from inference.greys import dense_by_grey
 from inference.manifest import Manifest
 from inference.pictures import PictureMasks, segment_pictures
 from inference.preparation import Equalise, Stretch
@@ -187,3 +189,31 @@ def test_masks_are_frozen(model: Opened) -> None:
     found: PictureMasks = segment_pictures(*model, [], equalised=True, fit=1.0)
     with pytest.raises(AttributeError):
         found.lesion = ()  # type: ignore[misc]
+
+
+def test_without_a_channel_for_it_greys_tell_consolidation(tmp_path: Path) -> None:
+    """A model that leaves classes to density: in a picture what is as bright as tissue is consolidation."""
+    whole = slice_model(preparation=IN_A_WINDOW)
+    keys = {old: new.replace("\nconsolidation_channel = 2", "") for old, new in whole.replace.items()}
+    session, manifest = opened(tmp_path / "greys", replace(whole, replace=keys))
+    assert manifest.output.consolidation_channel is None
+    picture = np.full((64, 64), 10, np.uint8)
+    picture[4:60, 4:60] = 120  # tissue, which the model takes for neither lung nor lesion
+    picture[20:30, 20:40], picture[40:50, 20:40] = 255, 150
+    found = segment_pictures(session, manifest, [picture], equalised=True, fit=1.0)
+    assert found.consolidation is not None
+    np.testing.assert_array_equal(found.consolidation[0], found.lesion[0])
+
+
+def test_a_grey_between_lung_and_tissue_stands_for_consolidation() -> None:
+    """Of three patches, as bright as −700, −400 and −100 HU would be, the last one is dense."""
+    picture = np.full((90, 90), 200, np.uint8)
+    picture[10:80, 10:80] = 50
+    healthy = picture == 50
+    for at, hu in ((15, -700), (40, -400), (60, -100)):
+        picture[at : at + 12, 20:60] = round(50 + (hu + 850) / 890 * 150)
+        healthy[at : at + 12, 20:60] = False
+    outside = np.ones_like(healthy)
+    outside[10:80, 10:80] = False
+    dense = dense_by_grey(picture, healthy, outside, smoothing_px=1.0)
+    assert [bool(dense[at + 6, 40]) for at in (15, 40, 60)] == [False, False, True]

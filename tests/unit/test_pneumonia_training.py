@@ -27,7 +27,6 @@ from models.training.pneumonia_ct.slices import (
     WINDOW,
     SliceSet,
     class_cases,
-    dense_by_grey,
     place,
     toned,
 )
@@ -333,20 +332,6 @@ def test_a_fold_pastes_lesions_of_its_own_patients_only() -> None:
     patients = {donor.patient for donors in sampler._donors.values() for donor in donors}
     assert patients
     assert patients.isdisjoint(patient_of(case.case) for case in apart.pneumonia)
-
-
-def test_a_grey_between_lung_and_tissue_stands_for_consolidation() -> None:
-    """Of three patches, as bright as −700, −400 and −100 HU would be, the last one is dense."""
-    picture = np.full((90, 90), 200, np.uint8)
-    picture[10:80, 10:80] = 50
-    healthy = picture == 50
-    for at, hu in ((15, -700), (40, -400), (60, -100)):
-        picture[at : at + 12, 20:60] = round(50 + (hu + 850) / 890 * 150)
-        healthy[at : at + 12, 20:60] = False
-    outside = np.ones_like(healthy)
-    outside[10:80, 10:80] = False
-    dense = dense_by_grey(picture, healthy, outside)
-    assert [bool(dense[at + 6, 40]) for at in (15, 40, 60)] == [False, False, True]
 
 
 def test_provenance_counts_patients_not_scans() -> None:

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.metrics import dice, spread
+from inference.greys import dense_by_grey
 from models.training.pneumonia_ct.evaluation import THRESHOLDS, probabilities
 from models.training.pneumonia_ct.network import CHANNELS, Mirrored
-from models.training.pneumonia_ct.slices import CONSOLIDATION, LESION, SliceSet, dense_by_grey
+from models.training.pneumonia_ct.slices import CONSOLIDATION, LESION, SliceSet
 
 _LUNG, _LESION, _CONSOLIDATION = (CHANNELS.index(name) for name in ("lung", "lesion", "consolidation"))
 
@@ -43,7 +44,7 @@ def class_figures(network: Mirrored, cases: Sequence[SliceSet]) -> dict[str, Any
         truth["ground_glass"] &= ~truth["consolidation"]
         rules = {
             "learned": dense,
-            "grey": dense_by_grey(picture, lung & ~lesion, ~lung),
+            "grey": dense_by_grey(picture, lung & ~lesion, ~lung, smoothing_px=1.0),
         }
         for rule, consolidated in rules.items():
             found_classes = {"consolidation": lesion & consolidated, "ground_glass": lesion & ~consolidated}

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.decisions import CONSOLIDATION_FROM_HU
 from inference.preparation import Clip, Equalise, Stretch, Window, prepare
 
 #: Edge of every slice, pixels.
@@ -29,8 +28,6 @@ GREY_MEAN, GREY_SD = 0.449, 0.226
 
 #: Bits of a label. UNSURE: nothing is known about lesion here, such as in a tumour.
 LUNG, LESION, CONSOLIDATION, UNSURE = 1, 2, 4, 8
-#: Usual attenuation of healthy lung and of soft tissue.
-_ANCHOR_LUNG_HU, _ANCHOR_TISSUE_HU = -850.0, 40.0
 _CLASS_VALUES = {0: 0, 1: LESION, 38: LESION, 2: LESION | CONSOLIDATION, 75: LESION | CONSOLIDATION}
 
 
@@ -150,27 +147,6 @@ def _toned(
     hu = [-1050.0, rng.uniform(-900.0, -800.0), rng.uniform(10.0, 60.0), rng.uniform(400.0, 1100.0)]
     values = np.interp(smooth.astype(np.float32), greys, hu).astype(np.float32)
     return prepare(values, [WINDOW]).astype(np.uint8)
-
-
-def dense_by_grey(
-    picture: NDArray[np.uint8], healthy_yx: NDArray[np.bool_], outside_yx: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """Tell where a picture is as bright as `CONSOLIDATION_FROM_HU` would be.
-
-    Parameters
-    ----------
-    picture
-        (y, x) uint8.
-    healthy_yx, outside_yx
-        bool: lung without lesion, and what is not lung.
-    """
-    lung = float(np.median(picture[healthy_yx])) if healthy_yx.any() else 50.0
-    tissue_greys = picture[outside_yx]
-    tissue_greys = tissue_greys[tissue_greys > lung + 25.0]
-    tissue = float(np.median(tissue_greys)) if tissue_greys.size else 150.0
-    share = (CONSOLIDATION_FROM_HU - _ANCHOR_LUNG_HU) / (_ANCHOR_TISSUE_HU - _ANCHOR_LUNG_HU)
-    smooth = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 1.0)
-    return np.asarray(smooth >= lung + share * (tissue - lung))
 
 
 def random_window(rng: np.random.Generator) -> Clip:
