@@ -151,7 +151,7 @@ def export(
     (package / "model.onnx").write_bytes(graph)
     (package / "model.toml").write_text(manifest, encoding="utf-8")
     if not (package / "MODEL_CARD.md").exists():
-        shutil.copy(_TEMPLATE / "MODEL_CARD.md", package)
+        shutil.copy(_TEMPLATE / "MODEL_CARD.md.template", package / "MODEL_CARD.md")
     sources, _ = split(read_sources(data, work / "slices.pickle", _tell), fold, classes=classes)
     version = str(tomllib.loads(manifest)["version"])
     today = datetime.now(UTC).date().isoformat()
