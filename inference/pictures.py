@@ -96,12 +96,12 @@ def segment_pictures(
     )
     lung, lesion, kept = [], [], []
     consolidation: list[NDArray[np.bool_]] = []
-    for probabilities in _probabilities(session, manifest, pictures, steps, fit):
+    found = _probabilities(session, manifest, pictures, steps, fit)
+    for picture, probabilities in zip(pictures, found, strict=True):
         lesion.append(by_channel(probabilities[list(output.lesion_channels)], output) > 0)
         if output.lung_channel is not None:
             lung.append(probabilities[output.lung_channel] >= LUNG_THRESHOLD)
         if tells_classes:
-            picture = pictures[len(consolidation)]
             consolidation.append(lesion[-1] & _dense(picture, probabilities, lesion[-1], manifest, fit))
         if keep_probabilities:
             kept.append(probabilities)

@@ -99,7 +99,7 @@ def look_into(folder: Path) -> FolderContent:
 def analyse_folder(
     folder: Path, output: Path, model: str, settings: Settings, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Analyse the best series of a folder and write SEG, SR, film and ``result.json``.
+    """Analyse the best series of a folder and write SEG, SR, film, key objects and ``result.json``.
 
     Parameters
     ----------

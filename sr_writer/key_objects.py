@@ -19,7 +19,6 @@ from sr_writer.documents import (
 )
 from sr_writer.elements import reference
 from sr_writer.equipment import series_description, sign
-from sr_writer.film.page import slices_shown
 from sr_writer.identity import SourceIdentity
 from sr_writer.uids import ResultUids
 
@@ -42,7 +41,7 @@ def key_objects(
     analysis
         Source volume.
     film
-        The Secondary Capture of the same analysis.
+        The Secondary Capture of the same analysis; its source images are selected.
     identity, context, uids
         Patient and study, circumstances, UIDs.
 
@@ -52,6 +51,8 @@ def key_objects(
         The object with File Meta Information, not yet encoded.
     """
     kind, volume, model = ResultKind.KEY_OBJECTS, analysis.volume, analysis.lesions.model
+    # It refers to the film, which is another object in every language: so is this.
+    variant = f"{VARIANT}-{context.language.value}"
     template = evidence_template(film)
     content = KeyObjectSelection(
         document_title=concept(codes.OF_INTEREST),
@@ -62,23 +63,28 @@ def key_objects(
     result = KeyObjectSelectionDocument(
         evidence=[template],
         content=content,
-        series_instance_uid=uids.series(kind, VARIANT),
+        series_instance_uid=uids.series(kind, variant),
         series_number=context.series_number(kind),
-        sop_instance_uid=uids.instance(kind, VARIANT),
+        sop_instance_uid=uids.instance(kind, variant),
         instance_number=1,
         manufacturer=context.manufacturer,
         series_description=series_description("Key slices", volume.headers[0], context, model),
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
-    shown = [volume.frames[index] for index in slices_shown(analysis)]
-    sop_class = str(volume.headers[0].SOPClassUID)
-    images = [reference(sop_class, frame.sop_instance_uid, frame.frame_number) for frame in shown]
+    images = [
+        reference(
+            str(one.ReferencedSOPClassUID),
+            str(one.ReferencedSOPInstanceUID),
+            one.get("ReferencedFrameNumber"),
+        )
+        for one in film.SourceImageSequence
+    ]
+    sources = dict.fromkeys(str(one.ReferencedSOPInstanceUID) for one in images)
     images.append(reference(str(film.SOPClassUID), str(film.SOPInstanceUID)))
     result.ContentSequence = [
         *(item for item in result.ContentSequence if item.ValueType not in ("IMAGE", "COMPOSITE")),
         *(_image(image) for image in images),
     ]
-    sources = dict.fromkeys(frame.sop_instance_uid for frame in shown)
     result.CurrentRequestedProcedureEvidenceSequence = [
         evidence(identity, [source_evidence(volume, sources), result_evidence(film)])
     ]

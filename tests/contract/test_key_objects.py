@@ -8,7 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from config import PeerSettings
-from core.domain import ResultKind
+from core.domain import Language, ResultKind
 from sr_writer.film.page import slices_shown
 from tests.helpers.analyses import Phantom, analysis_of, encoded, results_of
 from tests.helpers.dcmtk import dsrdump
@@ -64,6 +64,18 @@ def test_slices_and_film_are_selected_and_listed_as_evidence(enhanced: bool) -> 
     assert all(
         "ConceptNameCodeSequence" not in one for one in document.ContentSequence if one.ValueType == "IMAGE"
     )
+
+
+def test_each_language_has_an_object_of_its_own() -> None:
+    """It refers to the film of its language: two languages never share a UID, one language always does."""
+    analysis = analysis_of()
+    english, again, chinese = (
+        results_of(analysis, language=language)[ResultKind.KEY_OBJECTS]
+        for language in (Language.ENGLISH, Language.ENGLISH, Language.CHINESE)
+    )
+    assert encoded(english) == encoded(again)
+    assert english.SOPInstanceUID != chinese.SOPInstanceUID
+    assert english.SeriesInstanceUID != chinese.SeriesInstanceUID
 
 
 def test_a_peer_gets_it_only_where_it_is_asked_for() -> None:
