@@ -14,6 +14,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from core.domain import AETitle, Language, ResultKind
+from core.forms import ReportClass, ResultForm, SegmentationEncoding
 
 #: The package that runs without any licence to accept.
 DEFAULT_MODEL = "densitometry"
@@ -102,6 +103,19 @@ class PeerSettings(_Section):
         ResultKind.FILM,
     )
     """Kinds of result that the peer is to get."""
+    segmentation: SegmentationEncoding = SegmentationEncoding.BINARY
+    """Encoding of segmentations."""
+    empty_frames: bool = False
+    """Whether segmentations have a frame for every slice, for viewers that count frames."""
+    report: ReportClass = ReportClass.COMPREHENSIVE_3D
+    """SOP Class of reports; Comprehensive SR is sent instead where the peer refuses the newer class."""
+    deflated: bool = False
+    """Whether objects are sent deflated where the peer accepts that."""
+
+    @property
+    def form(self) -> ResultForm:
+        """The encodings that the peer is to get."""
+        return ResultForm(self.segmentation, self.empty_frames, self.report)
 
 
 class SourceSettings(_Section):
@@ -159,6 +173,8 @@ class ResultSettings(_Section):
 
     language: Language = Language.ENGLISH
     """Of the film. Coded content and remarks are English in every language."""
+    refusals: bool = True
+    """Whether peers get a page and a report that say why a series was not analysed."""
 
 
 class DeliverySettings(_Section):

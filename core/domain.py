@@ -411,6 +411,25 @@ class Analysis:
     measurements: LesionMeasurements
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Refusal:
+    """A series that should have been analysed and could not be.
+
+    Parameters
+    ----------
+    headers
+        Those of its images that can be read, without pixel data.
+    reason
+        Why, in the user's words; no patient identifiers.
+    model
+        What was to look at it.
+    """
+
+    headers: tuple[Dataset, ...]
+    reason: str
+    model: ModelIdentity
+
+
 # --- what is sent -----------------------------------------------------------------------------------------
 
 
@@ -440,10 +459,13 @@ class ResultObject:
         What it is.
     dataset
         The object with its File Meta Information.
+    variant
+        Which of several encodings (`core.forms.ResultForm.variant`).
     """
 
     kind: ResultKind
     dataset: Dataset
+    variant: str = ""
 
     @property
     def sop_instance_uid(self) -> SOPInstanceUID:

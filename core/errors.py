@@ -13,6 +13,7 @@
     │  ├ MissingSlices                a gap, or uneven spacing
     │  ├ InconsistentGeometry         mixed orientation, tilt, duplicates, two frames of reference
     │  ├ UnsupportedImage             not an axial CT in HU, unreadable pixels
+    │  │  └ OtherImages               localizer, reformation, bolus tracking: nobody waits for a result
     │  └ NotAChest                    no lungs in view
     ├ ModelError
     │  ├ ModelIntegrity               manifest and file disagree; the node does not start
@@ -84,6 +85,14 @@ class InconsistentGeometry(SeriesRejected):
 
 class UnsupportedImage(SeriesRejected):
     """The images are not original axial CT images in Hounsfield units, or their pixels cannot be read."""
+
+
+class OtherImages(UnsupportedImage):
+    """Images of another purpose than a chest scan: refused without an object that says so.
+
+    Localizers, reformations and bolus tracking come with every examination. Nobody waits for a result of
+    theirs, and a page for each that says "not analysed" would bury the ones that matter.
+    """
 
 
 class NotAChest(SeriesRejected):

@@ -7,8 +7,10 @@ A header is parsed up to Pixel Data and kept without bulky elements; pixels are 
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -99,6 +101,23 @@ def open_series_file(path: Path) -> SeriesFile:
     if not header:
         raise UnsupportedImage("the file holds no data set: send the image again")
     return SeriesFile(path, header, transfer_syntax, None if deflated else stream.tell())
+
+
+def readable_headers(paths: Iterable[Path]) -> tuple[Dataset, ...]:
+    """Return the headers that can be read among some files, each image once: whose a refused series is.
+
+    Raises
+    ------
+    SpoolError
+        The disk does not yield a file.
+    """
+    headers: dict[str, Dataset] = {}
+    for path in paths:
+        with contextlib.suppress(UnsupportedImage):
+            header = open_series_file(path).header
+            headers.setdefault(str(header.get("SOPInstanceUID", "")), header)
+    headers.pop("", None)
+    return tuple(headers.values())
 
 
 def read_bytes(path: Path) -> bytes:

@@ -21,7 +21,7 @@ from pydicom.uid import HTJ2K, JPEG2000, JPEGLSNearLossless
 
 from core.ct_header import ANALYSED_SOP_CLASSES, CT_IMAGE_STORAGE, image_types, reason_not_analysable
 from core.domain import CtVolume, SOPInstanceUID, SourceFrame
-from core.errors import InconsistentGeometry, SeriesRejected, UnsupportedImage
+from core.errors import InconsistentGeometry, OtherImages, SeriesRejected, UnsupportedImage
 from inference.enhanced_reader import multi_frame_frames
 from inference.header_values import SEND_ONE, text_value
 from inference.pixel_decoding import hounsfield_table, read_words
@@ -183,7 +183,8 @@ def _select(files: Sequence[SeriesFile]) -> tuple[list[SeriesFile], list[str]]:
             (beside if is_beside else refused)[reason] += 1
     if refused or not kept:
         reason, count = (refused or beside).most_common(1)[0]
-        raise UnsupportedImage(
+        refusal = UnsupportedImage if kept else OtherImages
+        raise refusal(
             f"{count} of {len(files)} images: {reason}: send one original axial reconstruction in HU"
         )
     return kept, [f"Left out of the series: {reason} ({count})." for reason, count in beside.items()]

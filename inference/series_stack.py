@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import InconsistentGeometry, MissingSlices, UnsupportedImage
+from core.errors import InconsistentGeometry, MissingSlices, OtherImages, UnsupportedImage
 from core.geometry import (
     SAME_DIRECTION_COS,
     Geometry,
@@ -65,11 +65,13 @@ def build_stack(frames: Sequence[Frame]) -> Stack:
     ------
     InconsistentGeometry
         Mixed matrices, pixel spacings, orientations or frames of reference; two slices at one place; shear
-        of a tilted gantry; too few slices or too little extent.
+        of a tilted gantry; too few slices.
+    OtherImages
+        Not axial, or less of the patient than any chest.
     MissingSlices
         Gaps or uneven distances.
     UnsupportedImage
-        Not axial, or larger than any CT.
+        Larger than any CT.
     """
     _require_one_grid(frames)
     orientation = _common_orientation(frames)
@@ -148,24 +150,25 @@ def _require_axial(orientation: tuple[float, ...]) -> None:
     lean_deg = math.degrees(math.acos(min(1.0, abs(float(normal[2])))))
     if lean_deg > MAX_LEAN_DEG:
         plane = ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(normal)))]
+        refusal = UnsupportedImage if plane == "axial" else OtherImages
         what = f"{plane} slices" if plane != "axial" else f"slices tilted by {lean_deg:.0f} degrees"
-        raise UnsupportedImage(f"{what}, not axial ones: send the original axial series")
+        raise refusal(f"{what}, not axial ones: send the original axial series")
 
 
 def _require_regular(frames: Sequence[Frame], along_mm: NDArray[np.float64]) -> None:
     """Refuse duplicates, gaps, uneven distances and stacks too small to measure."""
     regularity = stack_regularity(along_mm.tolist())
-    if regularity.duplicates:
-        raise InconsistentGeometry(_duplicates_text(frames, regularity))
-    if len(frames) < MIN_SLICES:
-        raise InconsistentGeometry(
-            f"{_count(len(frames), 'slice')}, at least {MIN_SLICES} are needed: {SEND_SERIES}"
-        )
     extent_mm = float(along_mm[-1] - along_mm[0]) + regularity.spacing_mm
+    # Bolus tracking and test slices look at one place only.
+    refusal = OtherImages if extent_mm < MIN_COVERAGE_MM else InconsistentGeometry
+    if regularity.duplicates:
+        raise refusal(_duplicates_text(frames, regularity))
+    if len(frames) < MIN_SLICES:
+        raise refusal(f"{_count(len(frames), 'slice')}, at least {MIN_SLICES} are needed: {SEND_SERIES}")
     if not _is_even(along_mm):
         raise MissingSlices(_gaps_text(frames, along_mm, regularity))
     if extent_mm < MIN_COVERAGE_MM:
-        raise InconsistentGeometry(
+        raise OtherImages(
             f"the slices cover {extent_mm:.0f} mm, at least {MIN_COVERAGE_MM:.0f} mm are needed: "
             f"{SEND_SERIES}"
         )

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from config import DEFAULT_MODEL, Settings, load_settings
+from config import DEFAULT_MODEL, PeerSettings, Settings, load_settings
 from config.loader import ENVIRONMENT_PREFIX
 from core.errors import ConfigurationError, NodeError
 from core.log import configure_logging
@@ -100,16 +100,29 @@ def echo(
     from scp.echo import echo as send_echo
 
     settings = _settings(config)
-    wanted = [one for one in settings.peers if peer in (None, one.name)]
-    if not wanted:
-        names = ", ".join(one.name for one in settings.peers) or "none"
-        raise NodeError(f"no peer to call; configured: {names}")
     console = Console()
-    verdicts = [send_echo(settings, one) for one in wanted]
+    verdicts = [send_echo(settings, one) for one in _peers(settings, peer)]
     for verdict in verdicts:
         mark = "[green]ok     [/]" if verdict.ok else "[red]FAILED [/]"
         console.print(f"{mark} {verdict.peer}: {escape(verdict.verdict)}", soft_wrap=True, highlight=False)
     if not all(verdict.ok for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+@app.command()
+def probe(
+    peer: Annotated[str | None, typer.Argument(help="Name of a peer; all of them if left out.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Ask peers which objects and encodings they take, and propose settings; nothing is stored there."""
+    from lesionnode.probe_page import print_probe
+    from scp.probe import probe as ask
+
+    settings = _settings(config)
+    answers = [(one, ask(settings, one)) for one in _peers(settings, peer)]
+    for one, answer in answers:
+        print_probe(one, answer)
+    if any(answer.unreachable for _, answer in answers):
         raise typer.Exit(1)
 
 
@@ -217,6 +230,15 @@ def _settings(config: Path | None, *, optional: bool = False) -> Settings:
         from_environment = any(name.startswith(ENVIRONMENT_PREFIX) for name in os.environ)
         chosen = DEFAULT_CONFIG if DEFAULT_CONFIG.exists() or not from_environment else None
     return load_settings(chosen, os.environ)
+
+
+def _peers(settings: Settings, name: str | None) -> list[PeerSettings]:
+    """Return the peer of that name, or all of them."""
+    wanted = [one for one in settings.peers if name in (None, one.name)]
+    if not wanted:
+        names = ", ".join(one.name for one in settings.peers) or "none"
+        raise NodeError(f"no peer to call; configured: {names}")
+    return wanted
 
 
 def _require_usable(settings: Settings) -> None:

@@ -15,11 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from config import ModelSettings, Settings
-from core.domain import Analysis, Finding, LesionMeasurements, Region, ResultObject, Side, SOPInstanceUID
+from core.domain import (
+    Analysis,
+    Finding,
+    LesionMeasurements,
+    Refusal,
+    Region,
+    ResultObject,
+    Side,
+    SOPInstanceUID,
+)
 from core.own_results import PRODUCT_MODEL_NAME
 from inference.intended_use import intended_use_remarks
 from inference.lesions import MeasurementRules, measure
 from inference.lungs import coverage_remarks, segment_lungs
+from inference.series_files import readable_headers
 from inference.series_reader import read_series
 from lesionnode import __version__
 from lesionnode.engine import Engine
@@ -123,6 +133,22 @@ def analyse_series(
         session.provider,
         watch.seconds,
     )
+
+
+def refusal_of(paths: Sequence[Path], reason: str, engine: Engine, model: str) -> Refusal:
+    """Describe a series that could not be analysed to the writers.
+
+    Parameters
+    ----------
+    paths
+        Part 10 files; those that cannot be read are left out.
+    reason
+        Why, in the user's words.
+    engine, model
+        What was to look at it.
+    """
+    package, _session = engine.open(model)
+    return Refusal(readable_headers(paths), reason, package.identity("not run"))
 
 
 def result_json(analysed: Analysed) -> dict[str, Any]:

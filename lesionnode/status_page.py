@@ -19,6 +19,7 @@ _COLOURS = {
     "queued": "cyan",
     "due": "yellow",
     "refused": "yellow",
+    "left_out": "yellow",
     "not_selected": "dim",
     "failed": "red",
 }
@@ -99,8 +100,8 @@ def _delivery_table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         if row["state"] == "delivered":
             detail = f"last at {_clock(row['last_delivered_at'])}"
-        elif row["state"] == "failed":
-            detail = f"given up: {row['reason']}"
+        elif row["state"] in ("failed", "left_out"):
+            detail = f"not sent any more: {row['reason']}"
         elif row["reason"]:
             detail = f"next at {_clock(row['next_due_at'])}: {row['reason']}"
         else:

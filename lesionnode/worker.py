@@ -16,7 +16,8 @@ from typing import Any
 
 from config import Settings
 from core.domain import ResultObject
-from core.errors import NodeError, ResultEncodingError, SeriesRejected, SpoolError
+from core.errors import NodeError, OtherImages, ResultEncodingError, SeriesRejected, SpoolError
+from core.forms import ResultForm, forms_to_write
 from core.log import get_logger
 from custody.doorbell import Doorbell
 from custody.ledger import Ledger, jobs, services
@@ -26,10 +27,19 @@ from custody.spool import Spool
 from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
 from lesionnode.paths import ledger_path
-from lesionnode.pipeline import Analysed, analyse_series, encoded, refused_json, result_context, result_json
+from lesionnode.pipeline import (
+    Analysed,
+    analyse_series,
+    encoded,
+    refusal_of,
+    refused_json,
+    result_context,
+    result_json,
+)
 from scp.completion import WORKER_BELL, destinations
 from scp.courier import ring_lanes
-from sr_writer.results import write_results
+from sr_writer.context import ResultContext
+from sr_writer.results import write_refusal, write_results
 
 _LEASE_S = 60.0
 _RENEW_S = 5.0
@@ -60,6 +70,7 @@ class Worker:
         self._engine = Engine(settings.models, model_folders(settings))
         self._stopping = threading.Event()
         self._progress_at = time.monotonic()
+        self._forms = forms_to_write(peer.form for peer in settings.peers) or (ResultForm(),)
 
     def stop(self) -> None:
         """End after the current job."""
@@ -123,27 +134,46 @@ class Worker:
             start = time.perf_counter()
             objects = self._written(claimed, analysed)
         except (SeriesRejected, ResultEncodingError) as error:
-            return JobEnd(JobState.REFUSED, str(error), refused_json(str(error), claimed.model))
+            silent = isinstance(error, OtherImages)
+            notice = () if silent else self._refusal_written(claimed, str(error))
+            return JobEnd(JobState.REFUSED, str(error), refused_json(str(error), claimed.model), notice)
         analysed.timings_s["write"] = round(time.perf_counter() - start, 3)
         result = result_json(analysed)
         return JobEnd(JobState.ANALYSED, None, result, objects)
 
     def _written(self, claimed: ClaimedJob, analysed: Analysed) -> Sequence[StoredResult]:
+        written = write_results(analysed.analysis, self._context(claimed, analysed.provider), self._forms)
+        return [self._stored(claimed, one) for one in written.objects]
+
+    def _refusal_written(self, claimed: ClaimedJob, reason: str) -> Sequence[StoredResult]:
+        """Write what tells the peers that there will be no result; none where that is not safe."""
+        if not self._settings.results.refusals:
+            return ()
+        paths = [instance.path for instance in claimed.series.instances]
+        try:
+            refusal = refusal_of(paths, reason, self._engine, claimed.model)
+            context = self._context(claimed, self._engine.open(claimed.model)[1].provider)
+            written = write_refusal(refusal, context, self._forms)
+        except ResultEncodingError as error:
+            get_logger().warning("refusal_not_sent", job=claimed.id, reason=str(error))
+            return ()
+        return [self._stored(claimed, one) for one in written.objects]
+
+    def _context(self, claimed: ClaimedJob, provider: str) -> ResultContext:
         series = claimed.series
-        context = result_context(
+        return result_context(
             self._settings,
             generation=series.generation,
             source_digests={one.sop_instance_uid: one.sha256 for one in series.instances},
-            provider=analysed.provider,
+            provider=provider,
             content_time_s=claimed.sealed_at,
         )
-        return [self._stored(claimed, one) for one in write_results(analysed.analysis, context).objects]
 
     def _stored(self, claimed: ClaimedJob, result: ResultObject) -> StoredResult:
         content = encoded(result)
         while True:
             try:
-                path = self._spool.keep_result(claimed.id, result.kind.value, content)
+                path = self._spool.keep_result(claimed.id, _file_name(result), content)
                 break
             except SpoolError as error:
                 # A full disk must not cost a second inference: the object waits here until there is space.
@@ -157,6 +187,7 @@ class Worker:
             sop_instance_uid=result.sop_instance_uid,
             path=path,
             sha256=hashlib.sha256(content).hexdigest(),
+            variant=result.variant,
         )
 
     def _mark_progress(self, _step: str = "", _share: float = 0.0) -> None:
@@ -164,6 +195,8 @@ class Worker:
 
     def _try_again(self, claimed: ClaimedJob, reason: str) -> None:
         get_logger().error("analysis_failed", job=claimed.id, attempt=claimed.attempt, reason=reason)
+        if claimed.attempt >= self._settings.models.max_attempts and self._gave_up(claimed, reason):
+            return
         jobs.try_again(
             self._ledger,
             claimed,
@@ -172,6 +205,19 @@ class Worker:
             max_attempts=self._settings.models.max_attempts,
             now=time.time(),
         )
+
+    def _gave_up(self, claimed: ClaimedJob, reason: str) -> bool:
+        """End a job after its last attempt and tell the peers; False where even that does not work."""
+        try:
+            said = f"the analysis failed {claimed.attempt} times: the log of the node says why"
+            notice = self._refusal_written(claimed, said)
+        except Exception:  # noqa: BLE001 - whatever broke the analysis may break this too
+            get_logger().warning("refusal_not_sent", job=claimed.id, exc_info=True)
+            return False
+        end = JobEnd(JobState.FAILED, reason, refused_json(said, claimed.model), notice)
+        jobs.finish(self._ledger, claimed, end, destinations(self._settings), time.time())
+        ring_lanes(self._settings)
+        return True
 
     def _sign_of_life(self, detail: Mapping[str, Any]) -> None:
         services.sign_of_life(self._ledger, "worker", self._owner, {"models": dict(detail)}, time.time())
@@ -202,3 +248,8 @@ class Worker:
         finally:
             done.set()
             thread.join()
+
+
+def _file_name(result: ResultObject) -> str:
+    """Return a name for the spool: the kind, and which of its encodings where there are several."""
+    return "-".join((result.kind.value, *result.variant.split()))

@@ -187,5 +187,11 @@ def destinations(settings: Settings) -> deliveries.Destinations:
     """Return which peers each source's results go to, and what each peer is to get."""
     return deliveries.Destinations(
         {source.name: tuple(source.send_to) for source in settings.sources},
-        {peer.name: tuple(kind.value for kind in peer.objects) for peer in settings.peers},
+        {
+            peer.name: {
+                kind.value: tuple(dict.fromkeys(form.variant(kind) for form in peer.form.alternatives()))
+                for kind in peer.objects
+            }
+            for peer in settings.peers
+        },
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 
 from config import PeerSettings, Settings
@@ -20,9 +20,10 @@ from core.log import get_logger
 from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from custody.doorbell import ring
 from custody.ledger import Ledger, deliveries, incidents
-from custody.ledger.deliveries import Attempted, DueDelivery
+from custody.ledger.deliveries import Attempted, DueDelivery, StoredObject
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.states import DeliveryState
+from scp.encodings import Choice, choose_encodings
 from scp.status import Verdict, verdict_of
 
 #: A lane whose process died is taken over after so long.
@@ -83,51 +84,69 @@ class Courier:
         outcomes = self._send(due)
         deliveries.record(self._ledger, outcomes, self._now())
         for outcome in outcomes:
-            log = get_logger(peer=self._peer.name, object=outcome.due.sop_instance_uid)
+            log = get_logger(peer=self._peer.name, object=outcome.sent.sop_instance_uid)
             if outcome.state is DeliveryState.DELIVERED:
-                log.info("result_delivered", attempt=outcome.due.attempt)
+                note = {"note": outcome.reason} if outcome.reason else {}
+                log.info("result_delivered", attempt=outcome.due.attempt, **note)
             elif outcome.state is DeliveryState.FAILED:
-                self._give_up(outcome)
+                self._tell(IncidentKind.DELIVERY_GIVEN_UP, outcome, outcome.sent.sop_instance_uid)
+            elif outcome.state is DeliveryState.LEFT_OUT:
+                self._tell(IncidentKind.OBJECT_LEFT_OUT, outcome, outcome.sent.kind)
             else:
                 log.warning("result_not_delivered", attempt=outcome.due.attempt, reason=outcome.reason)
         return len(due)
 
-    def _give_up(self, outcome: Attempted) -> None:
+    def _tell(self, kind: IncidentKind, outcome: Attempted, subject: str) -> None:
         """Tell loudly that a result will not arrive: nobody waits for ever without knowing."""
-        kind, reason = IncidentKind.DELIVERY_GIVEN_UP, outcome.reason or ""
-        uid = outcome.due.sop_instance_uid
-        get_logger().error(kind.value, peer=self._peer.name, object=uid, reason=reason)
+        reason = outcome.reason or ""
+        log = get_logger(peer=self._peer.name, object=outcome.sent.sop_instance_uid)
+        (log.error if kind is IncidentKind.DELIVERY_GIVEN_UP else log.warning)(kind.value, reason=reason)
         with self._ledger.write() as connection:
-            incidents.note(connection, kind, f"{self._peer.name}: {uid}", reason, self._now())
+            incidents.note(connection, kind, f"{self._peer.name}: {subject}", reason, self._now())
 
     def _send(self, due: Sequence[DueDelivery]) -> list[Attempted]:
         outcomes: list[Attempted] = []
+        offered = deliveries.objects_for_peer(self._ledger, due[0].job_id, self._peer.name)
         try:
-            with open_association(self._settings, self._peer, _contexts(due)) as association:
-                for one in due:
-                    outcomes.append(self._send_one(association, one))
+            with open_association(self._settings, self._peer, self._contexts(offered)) as association:
+                accepted = {str(one.abstract_syntax) for one in association.accepted_contexts}
+                for choice in choose_encodings(due, offered, self._peer.form, accepted):
+                    outcomes.append(self._send_one(association, choice))
         except PeerUnreachable as error:
             left = due[len(outcomes) :]
-            outcomes += [self._failure(one, str(error), None) for one in left]
+            outcomes += [self._failure(one, one.object, str(error), None) for one in left]
         return outcomes
 
-    def _send_one(self, association: Any, due: DueDelivery) -> Attempted:
+    def _contexts(self, offered: Sequence[StoredObject]) -> list[tuple[str, str]]:
+        deflated = (DeflatedExplicitVRLittleEndian,) if self._peer.deflated else ()
+        return [
+            (sop_class, transfer)
+            for sop_class in dict.fromkeys(one.sop_class_uid for one in offered)
+            for transfer in (*deflated, ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+        ]
+
+    def _send_one(self, association: Any, choice: Choice) -> Attempted:
+        due, sent = choice.due, choice.object
+        if not choice.accepted:
+            # An association stands only where at least one context was accepted: the peer takes results, and
+            # this kind of them it does not take in any encoding.
+            return Attempted(due, sent, DeliveryState.LEFT_OUT, choice.note, None, self._now())
         try:
-            status = _store(association, self._peer, due)
+            status = _store(association, self._peer, sent)
         except PeerRefused as error:
-            return self._failure(due, str(error), error.status)
+            return self._failure(due, sent, str(error), error.status)
         except (OSError, InvalidDicomError, ValueError, AttributeError, KeyError) as error:
             # The file is gone or damaged. One such object must not hold up the lane of its peer.
-            return self._failure(due, f"{due.path} cannot be sent ({type(error).__name__})", None)
-        return Attempted(due, DeliveryState.DELIVERED, None, status, self._now())
+            return self._failure(due, sent, f"{sent.path} cannot be sent ({type(error).__name__})", None)
+        return Attempted(due, sent, DeliveryState.DELIVERED, choice.note or None, status, self._now())
 
-    def _failure(self, due: DueDelivery, reason: str, status: int | None) -> Attempted:
+    def _failure(self, due: DueDelivery, sent: StoredObject, reason: str, status: int | None) -> Attempted:
         """Plan the next attempt: the wait doubles each time, up to the longest, for as many days as set."""
         rules = self._settings.delivery
         wait_s = min(rules.first_retry_s * 2.0 ** min(due.attempt - 1, 30), rules.longest_retry_s)
         too_old = self._now() - due.created_at > rules.give_up_after_days * 86400
         state = DeliveryState.FAILED if too_old else DeliveryState.DUE
-        return Attempted(due, state, reason, status, self._now() + wait_s)
+        return Attempted(due, sent, state, reason, status, self._now() + wait_s)
 
 
 @contextmanager
@@ -194,29 +213,17 @@ def _why_not(association: Any, peer: PeerSettings, calling: str, *, connected: b
     return f"{where} took the connection but did not answer the association request: is it a DICOM node?"
 
 
-def _contexts(due: Sequence[DueDelivery]) -> list[tuple[str, str]]:
-    classes = dict.fromkeys(one.sop_class_uid for one in due)
-    return [
-        (sop_class, transfer)
-        for sop_class in classes
-        for transfer in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-    ]
-
-
-def _store(association: Any, peer: PeerSettings, due: DueDelivery) -> int:
+def _store(association: Any, peer: PeerSettings, sent: StoredObject) -> int:
     """Send one object; return its status if the peer has it now, raise otherwise."""
     if not association.is_established:
         raise PeerUnreachable(f"{peer.name} ended the association in the middle of the transfer")
     accepted = {
         str(context.transfer_syntax[0])
         for context in association.accepted_contexts
-        if context.abstract_syntax == due.sop_class_uid
+        if context.abstract_syntax == sent.sop_class_uid
     }
-    if not accepted:
-        raise PeerRefused(f"{peer.name} does not accept objects of SOP Class {due.sop_class_uid}")
-    as_stored = str(ExplicitVRLittleEndian) in accepted
     try:
-        answer = association.send_c_store(due.path if as_stored else _converted(due.path))
+        answer = association.send_c_store(_payload(sent.path, accepted))
     except RuntimeError:  # pynetdicom's word for an association that ended since the check above
         raise PeerUnreachable(f"{peer.name} ended the association in the middle of the transfer") from None
     if "Status" not in answer:
@@ -228,6 +235,14 @@ def _store(association: Any, peer: PeerSettings, due: DueDelivery) -> int:
     return status
 
 
-def _converted(path: Path) -> Any:
-    """Read the object for a peer that takes implicit VR only; pynetdicom encodes it for the context."""
-    return dcmread(path)
+def _payload(path: Path, accepted: Collection[str]) -> Any:
+    """Return the object in the best transfer syntax that the peer accepted for it.
+
+    Deflated is accepted only where it was proposed. Implicit VR is what is left where neither of the others
+    is; the library encodes the object for that context.
+    """
+    if str(DeflatedExplicitVRLittleEndian) in accepted:
+        result = dcmread(path)
+        result.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        return result
+    return path if str(ExplicitVRLittleEndian) in accepted else dcmread(path)

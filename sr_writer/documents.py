@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as dcm_codes
 
 from core.ct_header import CT_IMAGE_STORAGE
-from core.domain import CtVolume
 from core.own_results import PRODUCT_MODEL_NAME
 from sr_writer.context import ResultContext
 from sr_writer.elements import reference, uid_element
@@ -61,10 +60,10 @@ def evidence(identity: SourceIdentity, all_series: Iterable[Dataset]) -> Dataset
     return study
 
 
-def source_evidence(volume: CtVolume, uids: Iterable[str]) -> Dataset:
-    """Return some instances of a volume's source as one referenced series."""
-    sop_class = str(volume.headers[0].SOPClassUID)
-    return _series(str(volume.headers[0].SeriesInstanceUID), [reference(sop_class, uid) for uid in uids])
+def source_evidence(headers: Sequence[Dataset]) -> Dataset:
+    """Return source images, all of one series, as one referenced series."""
+    images = [reference(str(one.SOPClassUID), str(one.SOPInstanceUID)) for one in headers]
+    return _series(str(headers[0].SeriesInstanceUID), images)
 
 
 def result_evidence(result: Dataset) -> Dataset:

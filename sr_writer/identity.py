@@ -7,7 +7,7 @@ copied exactly (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2), and the written bytes are read
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from io import BytesIO
@@ -88,8 +88,9 @@ _ONE_PATIENT = {
     "PatientBirthDate": "Patient's Birth Date",
     "StudyInstanceUID": "Study Instance UID",
     "SeriesInstanceUID": "Series Instance UID",
-    "FrameOfReferenceUID": "Frame of Reference UID",
 }
+# And besides, where voxels are placed.
+_ONE_PLACE = {"FrameOfReferenceUID": "Frame of Reference UID"}
 
 # What the written file is compared by: the patient, and what a PACS files an object under.
 _VERIFIED = (
@@ -124,22 +125,40 @@ class SourceIdentity:
             Where the images are not all of one patient, study, series and frame of reference, where they
             have no frame of reference, or where their text cannot be copied without loss.
         """
-        headers = volume.headers
-        if not headers:
-            raise ResultEncodingError("There are no source images to take the patient and study from.")
-        header = headers[0]
-        plan = text_plan(header, (*_COMMON, *IMAGE_ATTRIBUTES, *SCANNER_ATTRIBUTES))
-        identity = cls(header, plan)
-        _refuse_mixture(headers, plan)
-        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
-            if not identity.text(keyword):
-                raise ResultEncodingError(
-                    f"The source images have no {_ONE_PATIENT[keyword]}; a result could not be filed or "
-                    "overlaid. Have the sender corrected."
-                )
+        identity = cls.of_headers(volume.headers)
+        identity._require_one(volume.headers, _ONE_PLACE, ("FrameOfReferenceUID",))
         if identity.text("FrameOfReferenceUID") != volume.geometry.frame_of_reference_uid:
             raise ResultEncodingError("The analysed volume and its images differ in Frame of Reference UID.")
         return identity
+
+    @classmethod
+    def of_headers(cls, headers: Sequence[Dataset]) -> SourceIdentity:
+        """Read the identity of images that need not form a volume.
+
+        Raises
+        ------
+        ResultEncodingError
+            Where the images are not all of one patient, study and series, or where their text cannot be
+            copied without loss.
+        """
+        if not headers:
+            raise ResultEncodingError("There are no source images to take the patient and study from.")
+        plan = text_plan(headers[0], (*_COMMON, *IMAGE_ATTRIBUTES, *SCANNER_ATTRIBUTES))
+        identity = cls(headers[0], plan)
+        identity._require_one(headers, _ONE_PATIENT, ("StudyInstanceUID", "SeriesInstanceUID"))
+        return identity
+
+    def _require_one(
+        self, headers: Sequence[Dataset], names: Mapping[str, str], required: Sequence[str]
+    ) -> None:
+        """Refuse images that differ in a named attribute, or lack one that a result cannot do without."""
+        _refuse_mixture(headers, self.plan, names)
+        for keyword in required:
+            if not self.text(keyword):
+                raise ResultEncodingError(
+                    f"The source images have no {names[keyword]}; a result could not be filed or overlaid. "
+                    "Have the sender corrected."
+                )
 
     def text(self, keyword: str) -> str:
         """Return a value as text that is the same for the same bytes, for comparing and for deriving UIDs."""
@@ -247,8 +266,8 @@ def _complete_deidentification(result: Dataset) -> None:
         result.DeidentificationMethod = "Not stated by the source"
 
 
-def _refuse_mixture(headers: Sequence[Dataset], plan: TextPlan) -> None:
-    for keyword, name in _ONE_PATIENT.items():
+def _refuse_mixture(headers: Sequence[Dataset], plan: TextPlan, names: Mapping[str, str]) -> None:
+    for keyword, name in names.items():
         values = {raw_text(header, keyword, plan) for header in headers}
         if len(values) > 1:
             raise ResultEncodingError(

@@ -79,14 +79,15 @@ def key_objects(
         )
         for one in film.SourceImageSequence
     ]
-    sources = dict.fromkeys(str(one.ReferencedSOPInstanceUID) for one in images)
+    shown = {str(one.ReferencedSOPInstanceUID) for one in images}
+    sources = [header for header in volume.headers if str(header.SOPInstanceUID) in shown]
     images.append(reference(str(film.SOPClassUID), str(film.SOPInstanceUID)))
     result.ContentSequence = [
         *(item for item in result.ContentSequence if item.ValueType not in ("IMAGE", "COMPOSITE")),
         *(_image(image) for image in images),
     ]
     result.CurrentRequestedProcedureEvidenceSequence = [
-        evidence(identity, [source_evidence(volume, sources), result_evidence(film)])
+        evidence(identity, [source_evidence(sources), result_evidence(film)])
     ]
     identity.apply(result)
     sign(result, identity, context, model)

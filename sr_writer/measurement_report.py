@@ -1,4 +1,4 @@
-"""The measurement report: Comprehensive 3D SR (PS3.3 A.35.13), TID 1500, every group a TID 1411.
+"""The measurement report: TID 1500, every group a TID 1411.
 
 Every number belongs to a segment of the SEG, so that a reader can count the voxels itself. What belongs to no
 segment (that there is no lesion, the total severity) stands in the Qualitative Evaluations of TID 1500.
@@ -7,42 +7,30 @@ segment (that there is no lesion, the total severity) stands in the Qualitative 
 from __future__ import annotations
 
 from highdicom import sr
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes as dcm_codes
-from pydicom.uid import ExplicitVRLittleEndian
 
 from core import codes
 from core.codes import Code
 from core.domain import HIGHEST_SEVERITY_SCORE, Analysis, Region, ResultKind
-from sr_writer.concepts import ABSENT, PRESENT, QUALITATIVE_EVALUATIONS, UNDETERMINED, concept
+from core.forms import ResultForm
+from sr_writer.concepts import ABSENT, PRESENT, UNDETERMINED
 from sr_writer.context import ResultContext, plain_text
-from sr_writer.documents import (
-    device_observer,
-    evidence,
-    evidence_template,
-    result_evidence,
-    source_evidence,
-)
-from sr_writer.elements import uid_element
-from sr_writer.equipment import series_description, sign
 from sr_writer.identity import SourceIdentity
-from sr_writer.measurement_groups import GROUP_KINDS, SOURCE_SERIES_PLACEHOLDER, MeasurementGroup, ReportInput
+from sr_writer.measurement_groups import GROUP_KINDS, MeasurementGroup, ReportInput
+from sr_writer.report_document import (
+    ReportFrame,
+    code_answer,
+    report_document,
+    research_comment,
+    text_item,
+)
 from sr_writer.uids import ResultUids
-
-#: Encoding of this object; part of its UIDs, because another encoding is another object.
-VARIANT = "comprehensive-3d"
-
-# CID 100
-_PROCEDURE_REPORTED = Code("25045-6", "LN", "CT unspecified body region")
-_CT_CHEST = Code("24627-2", "LN", "CT Chest")
-# A viewer that shows the text alone shows no Series Description, which says so too.
-_RESEARCH_ONLY = "Research use only."
 
 
 def measurement_report(
     analysis: Analysis,
     segmentation: Dataset | None,
+    form: ResultForm,
     identity: SourceIdentity,
     context: ResultContext,
     uids: ResultUids,
@@ -54,7 +42,9 @@ def measurement_report(
     analysis
         Source volume and measurements.
     segmentation
-        The SEG of the same analysis; None where no region has a voxel.
+        The SEG of the same analysis and form; None where no region has a voxel.
+    form
+        Chooses the SOP Class, and is part of the UIDs.
     identity, context, uids
         Patient and study, circumstances, UIDs.
 
@@ -67,75 +57,25 @@ def measurement_report(
     if segmentation is not None:
         material = ReportInput(analysis, segmentation, context, uids)
         groups = [group for make_groups in GROUP_KINDS for group in make_groups(material)]
-    content = _content(groups, analysis, context)
-    result = _document(content, segmentation, context, uids, analysis)
-    _name_source_series(result, str(analysis.volume.headers[0].SeriesInstanceUID))
-    sources = source_evidence(analysis.volume, (str(one.SOPInstanceUID) for one in analysis.volume.headers))
-    own = [] if segmentation is None else [result_evidence(segmentation)]
-    result.CurrentRequestedProcedureEvidenceSequence = [evidence(identity, [sources, *own])]
-    identity.apply(result)
-    if identity.header.get("ProcedureCodeSequence"):
-        result.PerformedProcedureCodeSequence = result.ProcedureCodeSequence
-    sign(result, identity, context, analysis.lesions.model)
-    return result
-
-
-def _document(
-    content: sr.MeasurementReport,
-    segmentation: Dataset | None,
-    context: ResultContext,
-    uids: ResultUids,
-    analysis: Analysis,
-) -> Dataset:
-    """Return the object around a content tree, without identity and evidence."""
-    source, model = analysis.volume.headers[0], analysis.lesions.model
-    kind = ResultKind.MEASUREMENT_REPORT
-    return sr.Comprehensive3DSR(
-        evidence=[evidence_template(segmentation)],
-        content=content[0],
-        series_instance_uid=uids.series(kind, VARIANT),
-        series_number=context.series_number(kind),
-        sop_instance_uid=uids.instance(kind, VARIANT),
-        instance_number=1,
-        manufacturer=context.manufacturer,
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-        series_description=series_description("Lesion measurements", source, context, model),
-        performed_procedure_codes=[concept(_CT_CHEST)],
-        coding_schemes=[_private_scheme()],
-        transfer_syntax_uid=ExplicitVRLittleEndian,
+    frame = ReportFrame(
+        title="Lesion measurements",
+        headers=analysis.volume.headers,
+        segmentation=segmentation,
+        model=analysis.lesions.model,
+        report_class=form.report,
+        variant=form.variant(ResultKind.MEASUREMENT_REPORT),
     )
+    return report_document(frame, groups, _evaluations(analysis), identity, context, uids)
 
 
-def _content(
-    groups: list[MeasurementGroup], analysis: Analysis, context: ResultContext
-) -> sr.MeasurementReport:
-    # The library builds no report without a group; where there is none its container is taken out again.
-    placeholder = [sr.MeasurementsAndQualitativeEvaluations(sr.TrackingIdentifier("2.25.1", "none"))]
-    report = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(observer_device_context=device_observer(context)),
-        procedure_reported=concept(_PROCEDURE_REPORTED),
-        imaging_measurements=groups or placeholder,
-        title=dcm_codes.DCM.ImagingMeasurementReport,
-    )
-    if not groups:
-        del report[0].ContentSequence[-1]
-    report[0].ContentSequence.append(_qualitative_evaluations(analysis))
-    return report
-
-
-def _qualitative_evaluations(analysis: Analysis) -> sr.ContainerContentItem:
+def _evaluations(analysis: Analysis) -> list[sr.ContentItem]:
     """Return what is said about the examination as a whole, remarks included (TID 1500 rows 12 to 14)."""
-    contains = sr.RelationshipTypeValues.CONTAINS
-    container = sr.ContainerContentItem(concept(QUALITATIVE_EVALUATIONS), relationship_type=contains)
-    container.ContentSequence = sr.ContentSequence(
-        [
-            sr.CodeContentItem(concept(codes.LESION), concept(_presence(analysis)), contains),
-            *(sr.TextContentItem(concept(name), text, contains) for name, text in _texts(analysis)),
-        ]
-    )
-    return container
+    evaluations = [code_answer(codes.LESION, _presence(analysis))]
+    if _lungs_in_view(analysis):
+        score = f"{analysis.measurements.severity_score} of {HIGHEST_SEVERITY_SCORE}"
+        evaluations.append(text_item(codes.SEVERITY_SCORE, score))
+    evaluations += research_comment(analysis.lesions.model)
+    return evaluations + [text_item(codes.COMMENT, plain_text(one)) for one in analysis.volume.remarks]
 
 
 def _presence(analysis: Analysis) -> Code:
@@ -145,29 +85,6 @@ def _presence(analysis: Analysis) -> Code:
     return ABSENT if _lungs_in_view(analysis) else UNDETERMINED
 
 
-def _texts(analysis: Analysis) -> list[tuple[Code, str]]:
-    """Return concept name and value of each sentence about the examination."""
-    texts: list[tuple[Code, str]] = []
-    if _lungs_in_view(analysis):
-        score = f"{analysis.measurements.severity_score} of {HIGHEST_SEVERITY_SCORE}"
-        texts.append((codes.SEVERITY_SCORE, score))
-    if analysis.lesions.model.research_only:
-        texts.append((codes.COMMENT, _RESEARCH_ONLY))
-    return texts + [(codes.COMMENT, plain_text(remark)) for remark in analysis.volume.remarks]
-
-
 def _lungs_in_view(analysis: Analysis) -> bool:
     lungs = (Region.LUNG_RIGHT, Region.LUNG_LEFT)
     return any(analysis.measurements.of(lung).volume_ml > 0 for lung in lungs)
-
-
-def _private_scheme() -> CodingSchemeIdentificationItem:
-    return CodingSchemeIdentificationItem(codes.PRIVATE_SCHEME, name=codes.PRIVATE_SCHEME_NAME)
-
-
-def _name_source_series(item: Dataset, series_instance_uid: str) -> None:
-    """Put the source's Series Instance UID where the groups have a placeholder."""
-    for child in item.get("ContentSequence", ()):
-        if child.get("UID") == SOURCE_SERIES_PLACEHOLDER:
-            child.add(uid_element("UID", series_instance_uid))
-        _name_source_series(child, series_instance_uid)

@@ -1,24 +1,31 @@
-"""From an analysis to the objects that are sent: the one entrance to the writers."""
+"""From an analysis, or a refusal, to the objects that are sent: the one entrance to the writers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 
-from core.domain import Analysis, ModelIdentity, ResultKind, ResultObject, ResultSet
+from core.domain import Analysis, ModelIdentity, Refusal, ResultKind, ResultObject, ResultSet
 from core.errors import ResultEncodingError
+from core.forms import ResultForm
 from sr_writer.context import ResultContext, is_plain_text
 from sr_writer.identity import SourceIdentity
 from sr_writer.key_objects import key_objects
 from sr_writer.measurement_report import measurement_report
-from sr_writer.secondary_capture import film_capture
+from sr_writer.refusal_report import refusal_report
+from sr_writer.secondary_capture import film_capture, refusal_capture
 from sr_writer.segmentation import segmentation
 from sr_writer.uids import ResultUids
 
+_DEFAULT_FORMS = (ResultForm(),)
 
-def write_results(analysis: Analysis, context: ResultContext) -> ResultSet:
+
+def write_results(
+    analysis: Analysis, context: ResultContext, forms: Sequence[ResultForm] = _DEFAULT_FORMS
+) -> ResultSet:
     """Write all results of one analysed series.
 
     Parameters
@@ -27,37 +34,95 @@ def write_results(analysis: Analysis, context: ResultContext) -> ResultSet:
         Source volume, masks, measurements.
     context
         Who writes, when, and from which bytes.
+    forms
+        In which encodings.
 
     Returns
     -------
     ResultSet
-        The SEG, then the SR that refers to it, the film, and the key objects; no SEG where no region has a
-        voxel. Each data set was encoded once and read back: writing it again gives the very bytes that were
-        verified.
+        In every form the SEG and the SR that refers to it; then the film, and the key objects. No SEG where
+        no region has a voxel. Each data set was encoded once and read back: writing it again gives the very
+        bytes that were verified.
 
     Raises
     ------
     ResultEncodingError
         Where a result would be wrong: mixed patients, lost characters, masks that cannot be placed.
     """
-    _check_model(analysis.lesions.model)
+    model = analysis.lesions.model
+    _check_model(model)
     identity = SourceIdentity.of(analysis.volume)
-    uids = ResultUids.of(analysis.volume, identity, context, analysis.lesions.model)
-    objects: list[ResultObject] = []
-    remarks: list[str] = []
-    seg = segmentation(analysis, identity, context, uids)
-    if seg is None:
-        remarks.append("No segmentation was written: neither lungs nor lesions were found.")
-    else:
-        seg = _encoded(seg, identity)
-        objects.append(ResultObject(ResultKind.SEGMENTATION, seg))
-    report = measurement_report(analysis, seg, identity, context, uids)
-    objects.append(ResultObject(ResultKind.MEASUREMENT_REPORT, _encoded(report, identity)))
-    film = _encoded(film_capture(analysis, identity, context, uids), identity)
-    objects.append(ResultObject(ResultKind.FILM, film))
-    keys = key_objects(analysis, film, identity, context, uids)
-    objects.append(ResultObject(ResultKind.KEY_OBJECTS, _encoded(keys, identity)))
-    return ResultSet(tuple(objects), tuple(remarks))
+    sources = (frame.sop_instance_uid for frame in analysis.volume.frames)
+    uids = ResultUids.of(sources, identity, context, model)
+    written = _Written(identity)
+    segmentations: dict[str, Dataset | None] = {}
+    for form in forms:
+        variant = form.variant(ResultKind.SEGMENTATION)
+        if variant not in segmentations:
+            seg = segmentation(analysis, form, identity, context, uids)
+            kept = None if seg is None else written.add(ResultKind.SEGMENTATION, seg, form)
+            segmentations[variant] = kept
+    for form in forms:
+        seg = segmentations[form.variant(ResultKind.SEGMENTATION)]
+        report = measurement_report(analysis, seg, form, identity, context, uids)
+        written.add(ResultKind.MEASUREMENT_REPORT, report, form)
+    film = written.add(ResultKind.FILM, film_capture(analysis, identity, context, uids))
+    written.add(ResultKind.KEY_OBJECTS, key_objects(analysis, film, identity, context, uids))
+    missing = "No segmentation was written: neither lungs nor lesions were found."
+    nothing = all(one is None for one in segmentations.values())
+    return ResultSet(tuple(written.objects), (missing,) if nothing else ())
+
+
+def write_refusal(
+    refusal: Refusal, context: ResultContext, forms: Sequence[ResultForm] = _DEFAULT_FORMS
+) -> ResultSet:
+    """Write what tells a PACS that a series was not analysed, and why.
+
+    Parameters
+    ----------
+    refusal
+        What was refused and why.
+    context
+        Who writes, when, and from which bytes.
+    forms
+        In which encodings the report is written.
+
+    Returns
+    -------
+    ResultSet
+        Reports, and a page in place of the film: the kinds of object that a result has too, so that each
+        peer gets those that it gets of a result.
+
+    Raises
+    ------
+    ResultEncodingError
+        Where it is not certain whose images they are, or their text cannot be copied without loss.
+    """
+    _check_model(refusal.model)
+    identity = SourceIdentity.of_headers(refusal.headers)
+    sources = (str(header.SOPInstanceUID) for header in refusal.headers)
+    uids = ResultUids.of(sources, identity, context, refusal.model)
+    written = _Written(identity)
+    for form in forms:
+        report = refusal_report(refusal, form, identity, context, uids)
+        written.add(ResultKind.MEASUREMENT_REPORT, report, form)
+    written.add(ResultKind.FILM, refusal_capture(refusal, identity, context, uids))
+    return ResultSet(tuple(written.objects))
+
+
+class _Written:
+    """The objects written so far, encoded and verified."""
+
+    def __init__(self, identity: SourceIdentity) -> None:
+        self._identity = identity
+        self.objects: list[ResultObject] = []
+
+    def add(self, kind: ResultKind, result: Dataset, form: ResultForm | None = None) -> Dataset:
+        """Encode an object, verify it, and keep and return it as it was read back."""
+        read_back = _encoded(result, self._identity)
+        variant = "" if form is None else form.variant(kind)
+        self.objects.append(ResultObject(kind, read_back, variant))
+        return read_back
 
 
 def _encoded(result: Dataset, identity: SourceIdentity) -> Dataset:

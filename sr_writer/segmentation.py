@@ -19,6 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from core.codes import Code
 from core.ct_header import CT_IMAGE_STORAGE
 from core.domain import Analysis, CtVolume, Region, ResultKind
+from core.forms import ResultForm
 from sr_writer.concepts import Algorithm, RegionConcept, color, concept, side_found
 from sr_writer.context import ResultContext
 from sr_writer.elements import lossy_attributes, raw_sequence, refer_to_sources, reference, write_as_is
@@ -28,9 +29,6 @@ from sr_writer.segment_pixels import pack_segments
 from sr_writer.source_planes import SourcePlanes
 from sr_writer.uids import ResultUids
 
-#: Encoding of this object; part of its UIDs, because another encoding is another object.
-VARIANT = "binary"
-
 # CID 7203, CID 7202
 _SEGMENTATION = Code("113076", "DCM", "Segmentation")
 _SOURCE_IMAGE = Code("121322", "DCM", "Source Image for Image Processing Operation")
@@ -38,7 +36,11 @@ _PLACEHOLDER_UID = "2.25.1"
 
 
 def segmentation(
-    analysis: Analysis, identity: SourceIdentity, context: ResultContext, uids: ResultUids
+    analysis: Analysis,
+    form: ResultForm,
+    identity: SourceIdentity,
+    context: ResultContext,
+    uids: ResultUids,
 ) -> Dataset | None:
     """Write the regions of an analysis as a segmentation object.
 
@@ -48,6 +50,8 @@ def segmentation(
     ----------
     analysis
         Source volume and masks.
+    form
+        Chooses the encoding, and is part of the UIDs.
     identity, context, uids
         Patient and study, circumstances, UIDs.
 
@@ -65,7 +69,7 @@ def segmentation(
     used, pixel_data = pack_segments(analysis)
     if not any(indices for _, indices in used):
         return None
-    result = _skeleton(analysis, planes, context, uids)
+    result = _skeleton(analysis, form, planes, context, uids)
     headers = analysis.volume.headers
     sources = [reference(str(one.SOPClassUID), str(one.SOPInstanceUID)) for one in headers]
     refer_to_sources(result, str(headers[0].SeriesInstanceUID), sources)
@@ -82,22 +86,22 @@ def segmentation(
 
 
 def _skeleton(
-    analysis: Analysis, planes: SourcePlanes, context: ResultContext, uids: ResultUids
+    analysis: Analysis, form: ResultForm, planes: SourcePlanes, context: ResultContext, uids: ResultUids
 ) -> hd.seg.Segmentation:
     """Return a segmentation with everything but its frames, references and identity."""
     model = analysis.lesions.model
     rows, columns = analysis.volume.geometry.shape_zyx[1:]
     one_pixel = np.zeros((1, rows, columns), dtype=np.uint8)
     one_pixel[0, 0, 0] = 1
-    kind = ResultKind.SEGMENTATION
+    kind, variant = ResultKind.SEGMENTATION, form.variant(ResultKind.SEGMENTATION)
     result = hd.seg.Segmentation(
         source_images=[_template(analysis.volume, planes)],
         pixel_array=one_pixel,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(region, analysis, context, uids) for region in Region],
-        series_instance_uid=uids.series(kind, VARIANT),
+        series_instance_uid=uids.series(kind, variant),
         series_number=context.series_number(kind),
-        sop_instance_uid=uids.instance(kind, VARIANT),
+        sop_instance_uid=uids.instance(kind, variant),
         instance_number=1,
         manufacturer=context.manufacturer,
         manufacturer_model_name=context.node_name,
@@ -110,7 +114,7 @@ def _skeleton(
         ),
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
-    dimensions = uids.dimension_organization(kind, VARIANT)
+    dimensions = uids.dimension_organization(kind, variant)
     result.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimensions
     for index in result.DimensionIndexSequence:
         index.DimensionOrganizationUID = dimensions

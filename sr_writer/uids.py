@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from core.domain import CtVolume, ModelIdentity, Region, ResultKind
+from core.domain import ModelIdentity, Region, ResultKind, SOPInstanceUID
 from core.errors import ResultEncodingError
 from core.uid import derived_uid
 from sr_writer.context import ResultContext
@@ -28,9 +29,13 @@ class ResultUids:
 
     @classmethod
     def of(
-        cls, volume: CtVolume, identity: SourceIdentity, context: ResultContext, model: ModelIdentity
+        cls,
+        instance_uids: Iterable[str],
+        identity: SourceIdentity,
+        context: ResultContext,
+        model: ModelIdentity,
     ) -> ResultUids:
-        """Collect the inputs.
+        """Collect the inputs; `instance_uids` are the SOP Instance UIDs of the source images.
 
         A study sent again with a corrected Patient ID keeps its SOP Instance UIDs; without the patient and
         the digests among the inputs, its results would bear the UIDs of the wrong patient's results.
@@ -41,8 +46,8 @@ class ResultUids:
             Where the digest of a source instance is unknown.
         """
         sources: list[str] = []
-        for uid in sorted({frame.sop_instance_uid for frame in volume.frames}):
-            digest = context.source_digests.get(uid)
+        for uid in sorted(set(instance_uids)):
+            digest = context.source_digests.get(SOPInstanceUID(uid))
             if digest is None:
                 raise ResultEncodingError(
                     "The digest of a source image is unknown, so no UID can be derived for its results. "

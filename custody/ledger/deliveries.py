@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select, update
 
@@ -13,6 +14,25 @@ from custody.ledger.engine import Ledger, new_id
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import delivery, job, result_object, series_source
+
+#: A refusal has objects too: they say that there will be no result.
+_WITH_OBJECTS = (JobState.ANALYSED, JobState.REFUSED, JobState.FAILED)
+_OBJECT_COLUMNS = (
+    result_object.c.kind,
+    result_object.c.variant,
+    result_object.c.path,
+    result_object.c.sop_class_uid,
+    result_object.c.sop_instance_uid,
+)
+
+
+class _Written(NamedTuple):
+    """An encoding of a result object."""
+
+    id: str
+    job_id: str
+    kind: str
+    variant: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +43,47 @@ class Destinations:
     ----------
     peers_of_source
         Names of peers by name of source.
-    kinds_of_peer
-        Kinds of object by name of peer; a peer that is not named here gets every kind.
+    wishes_of_peer
+        By name of peer the kinds of object that it is to get, each with its encodings, the preferred one
+        first; a peer that is not named here gets every kind.
     """
 
     peers_of_source: Mapping[str, Sequence[str]]
-    kinds_of_peer: Mapping[str, Collection[str]] = field(default_factory=dict)
+    wishes_of_peer: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
-    def gets(self, peer: str, kind: str) -> bool:
-        """Tell whether a peer is to get objects of a kind."""
-        return kind in self.kinds_of_peer.get(peer, (kind,))
+    def choice(self, peer: str, encodings: Sequence[_Written]) -> _Written | None:
+        """Return which of several encodings of one object a peer is to get, None where it gets none."""
+        wishes = self.wishes_of_peer.get(peer)
+        if wishes is None:
+            return encodings[0]
+        variants = wishes.get(encodings[0].kind)
+        if variants is None:
+            return None
+        # The settings may have changed since it was written; then what there is has to do.
+        ranked = [one for variant in variants for one in encodings if one.variant == variant]
+        return next(iter(ranked), encodings[0])
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One result object of a job, as a courier may send it.
+
+    Parameters
+    ----------
+    id
+        Our own.
+    kind, variant
+        What it is, in which encoding.
+    path, sop_class_uid, sop_instance_uid
+        The object.
+    """
+
+    id: str
+    kind: str
+    variant: str
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +96,8 @@ class DueDelivery:
         Identity of the claim.
     job_id
         The job that made it; objects of one job travel on one association.
-    path, sop_class_uid, sop_instance_uid
-        The object.
+    object
+        What is to be sent, in the encoding that was chosen so far.
     created_at
         When it was entered, seconds since 1970 UTC.
     """
@@ -55,9 +106,7 @@ class DueDelivery:
     owner: str
     attempt: int
     job_id: str
-    path: Path
-    sop_class_uid: str
-    sop_instance_uid: str
+    object: StoredObject
     created_at: float
 
 
@@ -69,10 +118,13 @@ class Attempted:
     ----------
     due
         Which delivery.
+    sent
+        What was sent, or tried: the object that was due, or another encoding of it.
     state
-        `DELIVERED`; `DUE` to be tried again; `FAILED` for good.
+        `DELIVERED`; `DUE` to be tried again; `LEFT_OUT` because the peer takes no encoding of it; `FAILED`
+        for good.
     reason
-        What the peer said.
+        What the peer said, and why it was another encoding.
     status
         DIMSE status, None where none was received.
     due_at
@@ -80,6 +132,7 @@ class Attempted:
     """
 
     due: DueDelivery
+    sent: StoredObject
     state: DeliveryState
     reason: str | None
     status: int | None
@@ -119,12 +172,7 @@ def claim_for_peer(ledger: Ledger, peer: str, owner: str, *, lease_s: float, now
             )
         )
         rows = connection.execute(
-            select(
-                delivery,
-                result_object.c.path,
-                result_object.c.sop_class_uid,
-                result_object.c.sop_instance_uid,
-            )
+            select(delivery, *_OBJECT_COLUMNS)
             .join_from(delivery, result_object)
             .where(
                 delivery.c.peer == peer,
@@ -140,13 +188,38 @@ def claim_for_peer(ledger: Ledger, peer: str, owner: str, *, lease_s: float, now
                 owner=row.owner,
                 attempt=row.attempt,
                 job_id=row.job_id,
-                path=Path(row.path),
-                sop_class_uid=row.sop_class_uid,
-                sop_instance_uid=row.sop_instance_uid,
+                object=_stored(row.result_object_id, row),
                 created_at=row.created_at,
             )
             for row in rows
         ]
+
+
+def objects_for_peer(ledger: Ledger, job_id: str, peer: str) -> list[StoredObject]:
+    """Return every encoding of the kinds of object that a peer gets of a job, in sending order."""
+    mine = (
+        select(result_object.c.kind)
+        .join_from(delivery, result_object)
+        .where(delivery.c.job_id == job_id, delivery.c.peer == peer)
+    )
+    with ledger.read() as connection:
+        rows = connection.execute(
+            select(result_object.c.id, *_OBJECT_COLUMNS)
+            .where(result_object.c.job_id == job_id, result_object.c.kind.in_(mine))
+            .order_by(result_object.c.position)
+        )
+        return [_stored(row.id, row) for row in rows]
+
+
+def _stored(object_id: str, row: Any) -> StoredObject:
+    return StoredObject(
+        id=object_id,
+        kind=row.kind,
+        variant=row.variant,
+        path=Path(row.path),
+        sop_class_uid=row.sop_class_uid,
+        sop_instance_uid=row.sop_instance_uid,
+    )
 
 
 def record(ledger: Ledger, outcomes: Sequence[Attempted], now: float) -> None:
@@ -164,6 +237,7 @@ def record(ledger: Ledger, outcomes: Sequence[Attempted], now: float) -> None:
                 )
                 .values(
                     state=outcome.state.value,
+                    result_object_id=outcome.sent.id,
                     reason=outcome.reason,
                     status=outcome.status,
                     due_at=outcome.due_at,
@@ -197,29 +271,32 @@ def peers_with_deliveries(ledger: Ledger) -> frozenset[str]:
 def create_deliveries(connection: Connection, series_id: str, destinations: Destinations, now: float) -> int:
     """Enter the deliveries that the sources of a series are still owed; return how many are new.
 
-    Every result object of the series goes once to each peer in the union of its sources' destinations that
-    is to get objects of its kind.
+    Every kind of result object of the series goes once, in one encoding, to each peer in the union of its
+    sources' destinations that is to get objects of its kind.
     """
     peers_of_source = destinations.peers_of_source
     sources = connection.execute(select(series_source.c.source).where(series_source.c.series_id == series_id))
     peers = list(dict.fromkeys(peer for row in sources for peer in peers_of_source.get(row.source, ())))
-    objects = connection.execute(
-        select(result_object.c.id, result_object.c.job_id, result_object.c.kind)
+    written = connection.execute(
+        select(result_object.c.id, result_object.c.job_id, result_object.c.kind, result_object.c.variant)
         .join_from(result_object, job)
         .where(job.c.series_id == series_id)
         .order_by(job.c.generation, result_object.c.position)
     ).all()
     existing = connection.execute(
-        select(delivery.c.result_object_id, delivery.c.peer).where(
-            delivery.c.result_object_id.in_([row.id for row in objects])
-        )
+        select(delivery.c.job_id, result_object.c.kind, delivery.c.peer)
+        .join_from(delivery, result_object)
+        .where(delivery.c.job_id.in_([row.job_id for row in written]))
     )
-    known = {(row.result_object_id, row.peer) for row in existing}
+    known = {(row.job_id, row.kind, row.peer) for row in existing}
+    objects: dict[tuple[str, str], list[_Written]] = {}
+    for row in written:
+        objects.setdefault((row.job_id, row.kind), []).append(_Written(*row))
     missing = [
-        (row, peer)
-        for row in objects
+        (chosen, peer)
+        for (job_id, kind), encodings in objects.items()
         for peer in peers
-        if (row.id, peer) not in known and destinations.gets(peer, row.kind)
+        if (job_id, kind, peer) not in known and (chosen := destinations.choice(peer, encodings)) is not None
     ]
     if objects and not peers:
         incidents.note(
@@ -229,12 +306,12 @@ def create_deliveries(connection: Connection, series_id: str, destinations: Dest
             "results of this series go nowhere, its source is not configured any more: restore [[sources]]",
             now,
         )
-    for row, peer in missing:
+    for chosen, peer in missing:
         connection.execute(
             delivery.insert().values(
                 id=new_id(),
-                result_object_id=row.id,
-                job_id=row.job_id,
+                result_object_id=chosen.id,
+                job_id=chosen.job_id,
                 peer=peer,
                 state=DeliveryState.DUE.value,
                 due_at=now,
@@ -259,7 +336,7 @@ def settle_late_sources(ledger: Ledger, destinations: Destinations, now: float) 
         .where(
             series_source.c.settled == 0,
             series_source.c.source.in_(list(destinations.peers_of_source)),
-            job.c.state == JobState.ANALYSED.value,
+            job.c.state.in_([one.value for one in _WITH_OBJECTS]),
         )
         .distinct()
     )

@@ -25,6 +25,7 @@ class IncidentKind(StrEnum):
     FILES_MISSING = "files_missing"
     DESTINATION_UNKNOWN = "destination_unknown"
     DELIVERY_GIVEN_UP = "delivery_given_up"
+    OBJECT_LEFT_OUT = "object_left_out"
     WORKER_CANNOT_START = "worker_cannot_start"
 
 

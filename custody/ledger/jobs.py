@@ -58,6 +58,7 @@ class StoredResult:
     sop_instance_uid: str
     path: Path
     sha256: str
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,7 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
                     job_id=claimed.id,
                     position=position,
                     kind=stored.kind,
+                    variant=stored.variant,
                     sop_class_uid=stored.sop_class_uid,
                     sop_instance_uid=stored.sop_instance_uid,
                     path=str(stored.path),

@@ -22,4 +22,5 @@ class DeliveryState(StrEnum):
     DUE = "due"
     SENDING = "sending"
     DELIVERED = "delivered"
+    LEFT_OUT = "left_out"
     FAILED = "failed"

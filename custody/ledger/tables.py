@@ -149,6 +149,8 @@ result_object = Table(
     _reference("job_id", "job.id"),
     Column("position", Integer, nullable=False),
     Column("kind", String(32), nullable=False),
+    #: Which of several encodings of one kind (`core.forms.ResultForm.variant`).
+    Column("variant", String(64), nullable=False),
     Column("sop_class_uid", String(64), nullable=False),
     Column("sop_instance_uid", String(64), nullable=False, index=True),
     Column("path", Text, nullable=False),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.domain import Analysis, Finding, Language, Lesion, Region, Side, Zone
+from pydicom.dataset import Dataset
+
+from core.domain import Analysis, Finding, Language, Lesion, ModelIdentity, Region, Side, Zone
 from sr_writer.context import ResultContext
 from sr_writer.film.words import WORDS, Words
 
@@ -94,7 +96,7 @@ def film_content(analysis: Analysis, context: ResultContext) -> FilmContent:
     return FilmContent(
         language=context.language,
         title=words.title,
-        subtitle=_subtitle(analysis, context, words),
+        subtitle=subtitle(analysis.volume.headers[0], context, words),
         notice=notice,
         table_head=(
             "",
@@ -115,14 +117,19 @@ def film_content(analysis: Analysis, context: ResultContext) -> FilmContent:
             if zone.lung_ml > 0
         ),
         score=numbers.severity_score,
-        foot=words.made_by.format(
-            node=context.node_name,
-            version=context.software_version,
-            model=model.name,
-            model_version=model.version,
-        ),
+        foot=made_by(context, model, words),
         warning=words.research_only if model.research_only else "",
         remarks=analysis.volume.remarks,
+    )
+
+
+def made_by(context: ResultContext, model: ModelIdentity, words: Words) -> str:
+    """Name node and model."""
+    return words.made_by.format(
+        node=context.node_name,
+        version=context.software_version,
+        model=model.name,
+        model_version=model.version,
     )
 
 
@@ -138,8 +145,8 @@ def percent_text(percent: float) -> str:
     return f"{percent:.0f} %" if percent == 0 or percent >= 10 else f"{percent:.1f} %"
 
 
-def _subtitle(analysis: Analysis, context: ResultContext, words: Words) -> str:
-    header = analysis.volume.headers[0]
+def subtitle(header: Dataset, context: ResultContext, words: Words) -> str:
+    """Say what was examined, without saying who."""
     parts = []
     date = _date(
         str(header.get("AcquisitionDate") or header.get("SeriesDate") or header.get("StudyDate") or "")

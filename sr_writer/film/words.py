@@ -32,6 +32,8 @@ class Words:
         Beside the bar.
     research_only, made_by, remarks
         Head and foot of the page.
+    not_analysed, because, no_statement
+        On the page of a series that could not be analysed.
     """
 
     title: str
@@ -58,6 +60,9 @@ class Words:
     research_only: str
     made_by: str
     remarks: str
+    not_analysed: str
+    because: str
+    no_statement: str
 
 
 _ENGLISH = Words(
@@ -89,6 +94,9 @@ _ENGLISH = Words(
     research_only="RESEARCH USE ONLY - not for diagnosis",
     made_by="{node} {version}, model {model} {model_version}",
     remarks="Remarks",
+    not_analysed="Chest CT: NOT ANALYSED",
+    because="Reason, and what would help:",
+    no_statement="Nothing was measured. This page does not say whether there are lesions.",
 )
 
 _CHINESE = Words(
@@ -120,6 +128,9 @@ _CHINESE = Words(
     research_only="仅供科研使用，不用于临床诊断",
     made_by="{node} {version}，模型 {model} {model_version}",
     remarks="提示",
+    not_analysed="胸部CT：未分析",
+    because="原因及处理建议：",
+    no_statement="未进行任何测量。本页不说明是否存在病灶。",
 )
 
 WORDS: Mapping[Language, Words] = {Language.ENGLISH: _ENGLISH, Language.CHINESE: _CHINESE}

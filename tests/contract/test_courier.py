@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import gc
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom import dcmread
-from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
-    UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
 )
-from sqlalchemy import select
 
-from config import PeerSettings, Settings
-from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.uid import derived_uid
-from custody.ledger import Ledger, completion, jobs, new_id, reception
-from custody.ledger.completion import KnownAcquisition, Sealing
-from custody.ledger.deliveries import Destinations
-from custody.ledger.jobs import JobEnd, StoredResult
-from custody.ledger.reception import NewInstance
 from custody.ledger.report import status
-from custody.ledger.states import JobState
-from custody.ledger.tables import delivery, result_object
 from custody.spool import Spool
 from lesionnode.loops import Loop
 from scp.courier import Courier, lane_name
@@ -45,14 +30,13 @@ from tests.helpers.instances import (
     Clock,
     encoded,
     fresh_ledger,
-    open_caller,
     peer,
-    settings_for,
 )
+from tests.helpers.office import PLAIN, Office
 
 pytestmark = LEAVES_SOCKETS
 
-OBJECTS = {"segmentation": SEGMENTATION_STORAGE, "measurement_report": COMPREHENSIVE_3D_SR_STORAGE}
+OBJECTS = {kind: sop_class for kind, _, sop_class in PLAIN}
 ALL = contexts_for(*OBJECTS.values())
 
 
@@ -67,96 +51,11 @@ def _defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     network_defaults(monkeypatch)
 
 
-@dataclass(slots=True)
-class Office:
-    """A ledger and a spool with results, and a clock."""
-
-    folder: Path
-    ledger: Ledger
-    spool: Spool
-    clock: Clock
-
-    def settings(self, *peers: PeerSettings) -> Settings:
-        """Return settings with these peers, short waits and the default backoff."""
-        settings = settings_for(self.folder, peers=peers)
-        return settings.model_copy(
-            update={"delivery": settings.delivery.model_copy(update={"timeout_s": 5.0})}
-        )
-
-    def finish_job(self, peers: tuple[str, ...] = ("pacs",), name: str = "1") -> list[Path]:
-        """Bring one job to its end whose SEG and SR go to these peers; return their files."""
-        job_id = _sealed_job(self.ledger, name, self.clock.now)
-        claimed = jobs.claim(self.ledger, "w", lease_s=60, max_attempts=3, now=self.clock.now)
-        assert claimed is not None
-        stored = []
-        for kind, sop_class in OBJECTS.items():
-            uid = derived_uid(name, kind)
-            path = self.spool.keep_result(job_id, kind, _part_10(sop_class, uid))
-            stored.append(StoredResult(kind, sop_class, uid, path, "0" * 64))
-        end = JobEnd(JobState.ANALYSED, None, None, stored)
-        assert jobs.finish(self.ledger, claimed, end, Destinations({"scanner": peers}), self.clock.now)
-        return [one.path for one in stored]
-
-    def courier(self, to: PeerSettings) -> Courier:
-        """Return the lane of a peer."""
-        return Courier(self.settings(to), to, self.ledger, "lane", self.clock)
-
-    def deliveries(self) -> dict[str, Any]:
-        """Return the delivery rows by kind of object."""
-        with self.ledger.read() as connection:
-            rows = connection.execute(
-                select(delivery, result_object.c.kind).join_from(delivery, result_object)
-            ).mappings()
-            return {str(row["kind"]): dict(row) for row in rows}
-
-    def states(self) -> list[str]:
-        """Return the states of segmentation and report."""
-        rows = self.deliveries()
-        return [rows[kind]["state"] for kind in OBJECTS]
-
-
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     """An office without anything to deliver."""
     with fresh_ledger(tmp_path) as ledger:
         yield Office(tmp_path, ledger, Spool(tmp_path), Clock())
-
-
-def _part_10(sop_class: str, uid: str) -> bytes:
-    ds = Dataset()
-    ds.SOPClassUID, ds.SOPInstanceUID = UID(sop_class), UID(uid)
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2", derived_uid(sop_class)
-    ds.PatientName, ds.PatientID = "Example^Patient", "P-1"
-    ds.Modality = "SEG" if sop_class == SEGMENTATION_STORAGE else "SR"
-    ds.ContentLabel = "LESIONS"
-    ds.ReferencedSeriesSequence = [Dataset()]
-    ds.ReferencedSeriesSequence[0].SeriesInstanceUID = "1.2.3"
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID("1.2.3")
-    ds.file_meta = meta
-    buffer = BytesIO()
-    ds.save_as(buffer, enforce_file_format=True)
-    content = buffer.getvalue()
-    start = len(content) - len(encoded(ds, ExplicitVRLittleEndian))
-    # A group length (0008,0000), which pydicom never writes: encoding anew would lose it.
-    return content[:start] + struct.pack("<HH2sHI", 0x0008, 0, b"UL", 4, 0) + content[start:]
-
-
-def _sealed_job(ledger: Ledger, name: str, now: float) -> str:
-    key = SeriesKey(StudyInstanceUID("1"), SeriesInstanceUID(name), "digest")
-    series_id = reception.series_id_of(ledger, key, "CT", now)
-    caller = open_caller(ledger, now)
-    new = NewInstance(
-        new_id(), "1.2", "1.2.3", "1.2.840.10008.1.2.1", "0" * 64, 1, Path("/x"), "CT", None, None, None, {}
-    )
-    reception.record_instance(ledger, series_id, caller, new, now)
-    with ledger.write() as connection:
-        scan = KnownAcquisition(name, "1", "1", None, None)
-        completion.keep_acquisition(connection, "1", "digest", scan)
-        (one,) = completion.open_series(connection)
-        return completion.seal(connection, Sealing(one, name, JobState.QUEUED, None, "quiet", "m"), now)
 
 
 def data_set_of(path: Path) -> bytes:
@@ -242,7 +141,7 @@ def test_each_job_has_an_association_of_its_own(office: Office) -> None:
         courier = office.courier(peer("pacs", pacs.port))
         assert [courier.step(), courier.step(), courier.step()] == [2, 2, 0]
     assert [one.sop_instance_uid for one in pacs.arrived][::2] == [
-        derived_uid(name, "segmentation") for name in "12"
+        derived_uid(name, "segmentation", "binary") for name in "12"
     ]
     assert len({one.association for one in pacs.arrived}) == 2
 
@@ -305,14 +204,17 @@ def test_only_what_failed_is_sent_again(office: Office) -> None:
 
 
 def test_a_pacs_without_segmentations_still_gets_the_report(office: Office) -> None:
-    """The SOP class that is not accepted is named; the other object is delivered."""
+    """The other object is delivered; the one that the peer cannot take is left out, and that is told."""
     office.finish_job()
     with ScriptedPacs(contexts=contexts_for(COMPREHENSIVE_3D_SR_STORAGE)) as pacs:
         office.courier(peer("pacs", pacs.port)).step()
-    assert office.states() == ["due", "delivered"]
+        assert office.courier(peer("pacs", pacs.port)).step() == 0
+    assert office.states() == ["left_out", "delivered"]
     row = office.deliveries()["segmentation"]
-    assert row["reason"] == f"pacs does not accept objects of SOP Class {SEGMENTATION_STORAGE}"
+    assert row["reason"] == "Segmentation Storage is not accepted by the peer"
     assert row["status"] is None
+    (told,) = [one for one in status(office.ledger)["incidents"] if one["kind"] == "object_left_out"]
+    assert (told["subject"], told["reason"]) == ("pacs: segmentation", row["reason"])
 
 
 @pytest.mark.parametrize(
@@ -417,7 +319,7 @@ def test_a_damaged_result_file_does_not_hold_up_the_rest(office: Office, damage:
     with ScriptedPacs(contexts=ALL) as pacs:
         office.courier(peer("pacs", pacs.port)).step()
     assert office.states() == ["due", "delivered"]
-    assert "segmentation.dcm cannot be sent" in office.deliveries()["segmentation"]["reason"]
+    assert "segmentation-binary.dcm cannot be sent" in office.deliveries()["segmentation"]["reason"]
 
 
 def test_a_lane_whose_claim_was_lost_records_nothing(office: Office) -> None:

@@ -56,6 +56,42 @@ def test_echo_from_dcmtk(tmp_path: Path) -> None:
         assert any("STRANGER" in reason for reason in reasons)
 
 
+def test_a_series_that_cannot_be_analysed_is_answered_in_the_pacs(
+    tmp_path: Path, orthanc: Orthanc, small_phantom_files: list[Path]
+) -> None:
+    """Slices are missing: a page and a report say so. A series of a few slices at one place stays silent."""
+    gap, tracking = tmp_path / "gap", tmp_path / "tracking"
+    _copies(gap, [path for at, path in enumerate(small_phantom_files) if at not in (20, 21)], {})
+    _copies(tracking, small_phantom_files[:5], {"SeriesInstanceUID": "1.2.3.4", "AcquisitionNumber": 9})
+    with running_node(tmp_path / "node", [orthanc.peer]) as node:
+        storescu(node.port, tracking)
+        storescu(node.port, gap)
+        node.wait(lambda: orthanc.instances("OT") and orthanc.instances("SR"), 150)
+        node.wait(lambda: len([one for one in node.status()["series"] if one["state"] == "refused"]) == 2, 60)
+        states = {one["state"]: one["objects"] for one in node.status()["deliveries"]}
+    assert states == {"delivered": 2}
+    (report,) = orthanc.fetch("SR", tmp_path)
+    (page,) = orthanc.fetch("OT", tmp_path)
+    assert orthanc.instances("SEG") == []
+    for path in (report, page):
+        assert [line for line in dciodvfy_complaints(path) if line.startswith("Error")] == []
+        assert dcmread(path).SeriesDescription.startswith("NOT ANALYSED")
+        assert dcmread(path).PatientID == dcmread(small_phantom_files[0]).PatientID
+    assert b"2 slices missing" in report.read_bytes()
+
+
+def _copies(folder: Path, files: list[Path], changes: dict[str, object]) -> None:
+    """Write copies of images, some attributes changed; their UIDs differ where attributes do."""
+    folder.mkdir()
+    for at, path in enumerate(files):
+        image = dcmread(path)
+        for keyword, value in changes.items():
+            setattr(image, keyword, value)
+        if changes:
+            image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.4.{at + 1}"
+        image.save_as(folder / path.name)
+
+
 def test_phantom_from_scanner_to_pacs(
     tmp_path: Path, orthanc: Orthanc, small_phantom: Phantom, small_phantom_files: list[Path]
 ) -> None:

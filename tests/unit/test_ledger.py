@@ -458,7 +458,7 @@ def test_a_second_sender_gets_the_results_later(ledger: Ledger) -> None:
 
 def test_a_peer_gets_the_kinds_of_object_that_it_is_to_get(ledger: Ledger) -> None:
     """A peer that takes films only is owed the film alone, also when it comes in later; others get all."""
-    films_only = Destinations(PEERS.peers_of_source, {"research": ("film",)})
+    films_only = Destinations(PEERS.peers_of_source, {"research": {"film": ("",)}})
     sealed(ledger)
     assert jobs.finish(ledger, claimed(ledger), analysed("segmentation", "film"), films_only, NOON)
     assert delivery_rows(ledger) == [("pacs", "film", "due"), ("pacs", "segmentation", "due")]
@@ -492,7 +492,7 @@ def test_objects_go_out_in_the_order_of_the_writer(ledger: Ledger) -> None:
     """What is referenced goes first: segmentation before report; and only to the peer that is asked for."""
     finished(ledger, "segmentation", "measurement_report")
     due = claim_for(ledger)
-    assert [one.path.stem for one in due] == ["segmentation", "measurement_report"]
+    assert [one.object.path.stem for one in due] == ["segmentation", "measurement_report"]
     assert [one.attempt for one in due] == [1, 1]
     assert claim_for(ledger) == []
     assert claim_for(ledger, "research") == []
@@ -513,9 +513,13 @@ def test_a_dead_lane_is_taken_over_and_fenced_off(ledger: Ledger) -> None:
     (first,) = claim_for(ledger, owner="a")
     assert claim_for(ledger, owner="b", now=NOON + 59) == []
     (second,) = claim_for(ledger, owner="b", now=NOON + 61)
-    deliveries.record(ledger, [Attempted(first, DeliveryState.FAILED, "late", None, NOON)], NOON + 62)
+    deliveries.record(
+        ledger, [Attempted(first, first.object, DeliveryState.FAILED, "late", None, NOON)], NOON + 62
+    )
     assert delivery_rows(ledger) == [("pacs", "segmentation", "sending")]
-    deliveries.record(ledger, [Attempted(second, DeliveryState.DELIVERED, None, 0, NOON)], NOON + 63)
+    deliveries.record(
+        ledger, [Attempted(second, second.object, DeliveryState.DELIVERED, None, 0, NOON)], NOON + 63
+    )
     assert delivery_rows(ledger) == [("pacs", "segmentation", "delivered")]
     assert deliveries.peers_with_deliveries(ledger) == frozenset()
 
@@ -534,8 +538,8 @@ def test_an_object_that_failed_waits_and_takes_its_companions_along(ledger: Ledg
     finished(ledger, "segmentation", "measurement_report")
     seg, report = claim_for(ledger)
     outcomes = [
-        Attempted(seg, DeliveryState.DUE, "refused", 0xA700, NOON + 10),
-        Attempted(report, DeliveryState.DUE, "unreachable", None, NOON + 20),
+        Attempted(seg, seg.object, DeliveryState.DUE, "refused", 0xA700, NOON + 10),
+        Attempted(report, report.object, DeliveryState.DUE, "unreachable", None, NOON + 20),
     ]
     deliveries.record(ledger, outcomes, NOON)
     assert claim_for(ledger, now=NOON + 9) == []

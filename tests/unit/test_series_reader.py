@@ -24,7 +24,14 @@ from pydicom.uid import (
 from scipy.spatial.transform import Rotation
 
 from core.domain import CtVolume
-from core.errors import InconsistentGeometry, MissingSlices, SeriesRejected, SpoolError, UnsupportedImage
+from core.errors import (
+    InconsistentGeometry,
+    MissingSlices,
+    OtherImages,
+    SeriesRejected,
+    SpoolError,
+    UnsupportedImage,
+)
 from core.uid import derived_uid
 from inference.pixel_decoding import hounsfield_table
 from inference.series_frames import StoredFormat, ValueMapping
@@ -411,9 +418,9 @@ GEOMETRY_REFUSALS = [
     (one(ImageOrientationPatient=[-1, 0, 0, 0, -1, 0]), InconsistentGeometry, r"2 orientations"),
     (one(PixelSpacing=[0.8, 0.71]), InconsistentGeometry, r"2 pixel spacings .*0\.8\\0\.7 mm in 15 images"),
     (one(FrameOfReferenceUID="1.2.3"), InconsistentGeometry, r"2 Frames of Reference"),
-    (keep(7), InconsistentGeometry, r"7 slices, at least 8 are needed: send the series again"),
-    (keep(1), InconsistentGeometry, r"1 slice, at least 8 are needed"),
-    (keep(9), InconsistentGeometry, r"cover 45 mm, at least 50 mm"),
+    (keep(7), OtherImages, r"7 slices, at least 8 are needed: send the series again"),
+    (keep(1), OtherImages, r"1 slice, at least 8 are needed"),
+    (keep(9), OtherImages, r"cover 45 mm, at least 50 mm"),
     (same_identity, InconsistentGeometry, r"two different images have the same SOP Instance UID"),
     (one(SeriesInstanceUID="1.2.3"), InconsistentGeometry, r"images of 2 series"),
     (one(PatientID="TEST-2"), InconsistentGeometry, r"images of 2 patients"),

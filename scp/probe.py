@@ -1,0 +1,111 @@
+"""What a peer takes: every SOP class that this node writes, negotiated in every transfer syntax it can send.
+
+Nothing is stored: an association is opened for what the node would propose, and released again. From the
+answer follow the settings that make the most of the peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+
+from config import PeerSettings, Settings
+from core.domain import ResultKind
+from core.errors import PeerUnreachable
+from core.forms import LABEL_MAP_SEGMENTATION_STORAGE, ReportClass, SegmentationEncoding, sop_class_name
+from scp.courier import open_association
+
+#: Kinds of object, each with its SOP classes, the preferred one first.
+SOP_CLASSES: Mapping[ResultKind, tuple[str, ...]] = {
+    ResultKind.SEGMENTATION: (SegmentationStorage, LABEL_MAP_SEGMENTATION_STORAGE),
+    ResultKind.MEASUREMENT_REPORT: (Comprehensive3DSRStorage, ComprehensiveSRStorage),
+    ResultKind.FILM: (SecondaryCaptureImageStorage,),
+    ResultKind.KEY_OBJECTS: (KeyObjectSelectionDocumentStorage,),
+}
+TRANSFER_SYNTAXES: tuple[UID, ...] = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+)
+#: Sent where `objects` is left alone.
+_BY_DEFAULT = (ResultKind.SEGMENTATION, ResultKind.MEASUREMENT_REPORT, ResultKind.FILM)
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a peer said.
+
+    Parameters
+    ----------
+    peer
+        Its name.
+    unreachable
+        Why there is no answer; empty where there is one.
+    accepted
+        Transfer syntaxes that it accepts, by SOP Class UID.
+    """
+
+    peer: str
+    unreachable: str
+    accepted: Mapping[str, frozenset[str]]
+
+    def takes(self, sop_class: str) -> bool:
+        """Tell whether objects of a SOP class can be sent to it."""
+        return bool(self.accepted.get(sop_class))
+
+    def rows(self) -> Iterator[tuple[ResultKind, str, tuple[bool, ...]]]:
+        """Yield kind, name of the SOP class, and whether each of `TRANSFER_SYNTAXES` is accepted."""
+        for kind, classes in SOP_CLASSES.items():
+            for sop_class in classes:
+                known = self.accepted.get(sop_class, frozenset())
+                yield kind, sop_class_name(sop_class), tuple(one in known for one in TRANSFER_SYNTAXES)
+
+    def proposal(self) -> dict[str, object]:
+        """Return the keys of its ``[[peers]]`` block that make the most of it; only what is no default.
+
+        What it does not take is left out of `objects`, so that nothing has to be refused; Comprehensive SR
+        is proposed where the newer class is refused. Label maps and deflated objects are not proposed: a
+        PACS that stores them may have viewers that cannot show them.
+        """
+        kinds = [kind for kind in _BY_DEFAULT if any(self.takes(one) for one in SOP_CLASSES[kind])]
+        settings: dict[str, object] = {}
+        if tuple(kinds) != _BY_DEFAULT:
+            settings["objects"] = [kind.value for kind in kinds]
+        binary, label_map = SOP_CLASSES[ResultKind.SEGMENTATION]
+        if not self.takes(binary) and self.takes(label_map):
+            settings["segmentation"] = SegmentationEncoding.LABELMAP.value
+        newer, older = SOP_CLASSES[ResultKind.MEASUREMENT_REPORT]
+        if not self.takes(newer) and self.takes(older):
+            settings["report"] = ReportClass.COMPREHENSIVE.value
+        return settings
+
+
+def probe(settings: Settings, peer: PeerSettings) -> Probed:
+    """Ask a peer what it takes; never raises for a peer that does not answer."""
+    contexts = [
+        (sop_class, transfer)
+        for classes in SOP_CLASSES.values()
+        for sop_class in classes
+        for transfer in TRANSFER_SYNTAXES
+    ]
+    accepted: dict[str, set[str]] = {}
+    try:
+        with open_association(settings, peer, contexts) as association:
+            for context in association.accepted_contexts:
+                syntaxes = accepted.setdefault(str(context.abstract_syntax), set())
+                syntaxes.add(str(context.transfer_syntax[0]))
+    except PeerUnreachable as error:
+        return Probed(peer.name, str(error), {})
+    return Probed(peer.name, "", {uid: frozenset(syntaxes) for uid, syntaxes in accepted.items()})

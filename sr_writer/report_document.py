@@ -1,0 +1,177 @@
+"""The object around a content tree of TID 1500: Comprehensive (3D) SR (PS3.3 A.35.13, A.35.3).
+
+Both hold the same content. A PACS that does not know the newer class is served with the older one, which has
+no three-dimensional coordinates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from highdicom import sr
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes as dcm_codes
+from pydicom.uid import ExplicitVRLittleEndian
+
+from core import codes
+from core.codes import Code
+from core.domain import ModelIdentity, ResultKind
+from core.forms import ReportClass
+from sr_writer.concepts import QUALITATIVE_EVALUATIONS, concept
+from sr_writer.context import ResultContext
+from sr_writer.documents import (
+    device_observer,
+    evidence,
+    evidence_template,
+    result_evidence,
+    source_evidence,
+)
+from sr_writer.elements import uid_element
+from sr_writer.equipment import series_description, sign
+from sr_writer.identity import SourceIdentity
+from sr_writer.measurement_groups import SOURCE_SERIES_PLACEHOLDER, MeasurementGroup
+from sr_writer.uids import ResultUids
+
+# CID 100
+_PROCEDURE_REPORTED = Code("25045-6", "LN", "CT unspecified body region")
+_CT_CHEST = Code("24627-2", "LN", "CT Chest")
+# A viewer that shows the text alone shows no Series Description, which says so too.
+_RESEARCH_ONLY = "Research use only."
+_SOP_CLASSES = {
+    ReportClass.COMPREHENSIVE_3D: sr.Comprehensive3DSR,
+    ReportClass.COMPREHENSIVE: sr.ComprehensiveSR,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReportFrame:
+    """What a report is about, whatever it says.
+
+    Parameters
+    ----------
+    title
+        What it is called in the Series Description.
+    headers
+        Of the source images, all of one series.
+    segmentation
+        The SEG that it refers to; None where there is none.
+    model
+        The algorithm that looked, or was to look, at the images.
+    report_class, variant
+        SOP Class, and what tells this encoding's UIDs from those of any other.
+    """
+
+    title: str
+    headers: Sequence[Dataset]
+    segmentation: Dataset | None
+    model: ModelIdentity
+    report_class: ReportClass
+    variant: str
+
+
+def report_document(
+    frame: ReportFrame,
+    groups: Sequence[MeasurementGroup],
+    evaluations: Sequence[sr.ContentItem],
+    identity: SourceIdentity,
+    context: ResultContext,
+    uids: ResultUids,
+) -> Dataset:
+    """Write a report.
+
+    Parameters
+    ----------
+    frame
+        What it is about.
+    groups
+        Measurement groups, none where nothing was measured.
+    evaluations
+        Items of the Qualitative Evaluations (TID 1500 rows 12 to 14).
+    identity, context, uids
+        Patient and study, circumstances, UIDs.
+
+    Returns
+    -------
+    Dataset
+        The object with File Meta Information, not yet encoded.
+    """
+    result = _document(frame, _content(groups, evaluations, context), context, uids)
+    _name_source_series(result, str(frame.headers[0].SeriesInstanceUID))
+    own = [] if frame.segmentation is None else [result_evidence(frame.segmentation)]
+    all_series = [source_evidence(frame.headers), *own]
+    result.CurrentRequestedProcedureEvidenceSequence = [evidence(identity, all_series)]
+    identity.apply(result)
+    if identity.header.get("ProcedureCodeSequence"):
+        result.PerformedProcedureCodeSequence = result.ProcedureCodeSequence
+    sign(result, identity, context, frame.model)
+    return result
+
+
+def research_comment(model: ModelIdentity) -> list[sr.ContentItem]:
+    """Return the warning that a model needs as an item of the Qualitative Evaluations."""
+    return [text_item(codes.COMMENT, _RESEARCH_ONLY)] if model.research_only else []
+
+
+def text_item(name: Code, text: str) -> sr.ContentItem:
+    """Return a sentence about the examination."""
+    return sr.TextContentItem(concept(name), text, sr.RelationshipTypeValues.CONTAINS)
+
+
+def code_answer(name: Code, value: Code) -> sr.ContentItem:
+    """Return a coded answer about the examination."""
+    return sr.CodeContentItem(concept(name), concept(value), sr.RelationshipTypeValues.CONTAINS)
+
+
+def _document(
+    frame: ReportFrame, content: sr.MeasurementReport, context: ResultContext, uids: ResultUids
+) -> Dataset:
+    """Return the object around a content tree, without identity and evidence."""
+    kind = ResultKind.MEASUREMENT_REPORT
+    document: Dataset = _SOP_CLASSES[frame.report_class](
+        evidence=[evidence_template(frame.segmentation)],
+        content=content[0],
+        series_instance_uid=uids.series(kind, frame.variant),
+        series_number=context.series_number(kind),
+        sop_instance_uid=uids.instance(kind, frame.variant),
+        instance_number=1,
+        manufacturer=context.manufacturer,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        series_description=series_description(frame.title, frame.headers[0], context, frame.model),
+        performed_procedure_codes=[concept(_CT_CHEST)],
+        coding_schemes=[CodingSchemeIdentificationItem(codes.PRIVATE_SCHEME, name=codes.PRIVATE_SCHEME_NAME)],
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+    return document
+
+
+def _content(
+    groups: Sequence[MeasurementGroup], evaluations: Sequence[sr.ContentItem], context: ResultContext
+) -> sr.MeasurementReport:
+    # The library builds no report without a group; where there is none its container is taken out again.
+    placeholder = [sr.MeasurementsAndQualitativeEvaluations(sr.TrackingIdentifier("2.25.1", "none"))]
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=device_observer(context)),
+        procedure_reported=concept(_PROCEDURE_REPORTED),
+        imaging_measurements=list(groups) or placeholder,
+        title=dcm_codes.DCM.ImagingMeasurementReport,
+    )
+    if not groups:
+        del report[0].ContentSequence[-1]
+    container = sr.ContainerContentItem(
+        concept(QUALITATIVE_EVALUATIONS), relationship_type=sr.RelationshipTypeValues.CONTAINS
+    )
+    container.ContentSequence = sr.ContentSequence(list(evaluations))
+    report[0].ContentSequence.append(container)
+    return report
+
+
+def _name_source_series(item: Dataset, series_instance_uid: str) -> None:
+    """Put the source's Series Instance UID where the groups have a placeholder."""
+    for child in item.get("ContentSequence", ()):
+        if child.get("UID") == SOURCE_SERIES_PLACEHOLDER:
+            child.add(uid_element("UID", series_instance_uid))
+        _name_source_series(child, series_instance_uid)
