@@ -43,6 +43,8 @@ COMMENT = Code("121106", "DCM", "Comment")
 
 # Key Object Selection document title: CID 7010
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
+# The same, CID 7011: of a Key Object Selection that withdraws what it refers to (IHE RAD TF-2, IOCM)
+REJECTED_FOR_QUALITY = Code("113001", "DCM", "Rejected for Quality Reasons")
 
 # Units: UCUM
 CUBIC_CENTIMETER = Code("cm3", "UCUM", "Cubic centimeter")

@@ -447,6 +447,26 @@ class ResultKind(StrEnum):
     MEASUREMENT_REPORT = "measurement_report"
     FILM = "film"
     KEY_OBJECTS = "key_objects"
+    REJECTION_NOTE = "rejection_note"
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """An object of an earlier result of the same series, which the new result replaces.
+
+    Parameters
+    ----------
+    kind, variant
+        What it is, in which encoding.
+    series_instance_uid, sop_class_uid, sop_instance_uid
+        Where it is in the study.
+    """
+
+    kind: ResultKind
+    variant: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

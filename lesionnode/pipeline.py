@@ -19,6 +19,7 @@ from core.domain import (
     Analysis,
     Finding,
     LesionMeasurements,
+    Predecessor,
     Refusal,
     Region,
     ResultObject,
@@ -224,6 +225,7 @@ def result_context(
     source_digests: Mapping[SOPInstanceUID, str],
     provider: str,
     content_time_s: float,
+    predecessors: tuple[Predecessor, ...] = (),
 ) -> ResultContext:
     """Describe this node and this run to the writers.
 
@@ -240,6 +242,8 @@ def result_context(
     content_time_s
         Time of the result, seconds since 1970 UTC. For a job it is the time of sealing: a repeated analysis
         after a crash must yield the same object.
+    predecessors
+        What the result replaces.
     """
     host = "".join(sign for sign in socket.gethostname() if sign.isascii() and sign.isprintable())
     return ResultContext(
@@ -254,6 +258,7 @@ def result_context(
         provider=provider,
         content_datetime_utc=datetime.fromtimestamp(content_time_s, UTC),
         language=settings.results.language,
+        predecessors=predecessors,
     )
 
 

@@ -14,8 +14,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+
 from config import Settings
-from core.domain import ResultObject
+from core.domain import Predecessor, ResultKind, ResultObject
 from core.errors import NodeError, OtherImages, ResultEncodingError, SeriesRejected, SpoolError
 from core.forms import ResultForm, forms_to_write
 from core.log import get_logger
@@ -167,6 +170,7 @@ class Worker:
             source_digests={one.sop_instance_uid: one.sha256 for one in series.instances},
             provider=provider,
             content_time_s=claimed.sealed_at,
+            predecessors=tuple(_predecessors(claimed.replaced)),
         )
 
     def _stored(self, claimed: ClaimedJob, result: ResultObject) -> StoredResult:
@@ -248,6 +252,18 @@ class Worker:
         finally:
             done.set()
             thread.join()
+
+
+def _predecessors(replaced: Sequence[StoredResult]) -> Iterator[Predecessor]:
+    """Yield what a new result replaces; the files say in which series it stands."""
+    for one in replaced:
+        try:
+            header = dcmread(one.path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+        except (OSError, InvalidDicomError):
+            get_logger().warning("replaced_result_unreadable", object=one.sop_instance_uid)
+            continue
+        series = str(header.SeriesInstanceUID)
+        yield Predecessor(ResultKind(one.kind), one.variant, series, one.sop_class_uid, one.sop_instance_uid)
 
 
 def _file_name(result: ResultObject) -> str:

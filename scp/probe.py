@@ -33,6 +33,7 @@ SOP_CLASSES: Mapping[ResultKind, tuple[str, ...]] = {
     ResultKind.MEASUREMENT_REPORT: (Comprehensive3DSRStorage, ComprehensiveSRStorage),
     ResultKind.FILM: (SecondaryCaptureImageStorage,),
     ResultKind.KEY_OBJECTS: (KeyObjectSelectionDocumentStorage,),
+    ResultKind.REJECTION_NOTE: (KeyObjectSelectionDocumentStorage,),
 }
 TRANSFER_SYNTAXES: tuple[UID, ...] = (
     ExplicitVRLittleEndian,
@@ -94,12 +95,8 @@ class Probed:
 
 def probe(settings: Settings, peer: PeerSettings) -> Probed:
     """Ask a peer what it takes; never raises for a peer that does not answer."""
-    contexts = [
-        (sop_class, transfer)
-        for classes in SOP_CLASSES.values()
-        for sop_class in classes
-        for transfer in TRANSFER_SYNTAXES
-    ]
+    every_class = dict.fromkeys(one for classes in SOP_CLASSES.values() for one in classes)
+    contexts = [(sop_class, transfer) for sop_class in every_class for transfer in TRANSFER_SYNTAXES]
     accepted: dict[str, set[str]] = {}
     try:
         with open_association(settings, peer, contexts) as association:

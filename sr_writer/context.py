@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.domain import Language, ResultKind, SOPInstanceUID
+from core.domain import Language, Predecessor, ResultKind, SOPInstanceUID
 from core.errors import ResultEncodingError
 
 # Longest value of the data elements that these fields become (PS3.5 6.2): LO 64, SH 16.
@@ -24,6 +24,7 @@ _SERIES_NUMBER_OFFSET = {
     ResultKind.MEASUREMENT_REPORT: 2,
     ResultKind.FILM: 3,
     ResultKind.KEY_OBJECTS: 4,
+    ResultKind.REJECTION_NOTE: 9,
 }
 
 
@@ -54,6 +55,8 @@ class ResultContext:
         Results get Series Numbers from this one on.
     language
         Of what people read on pictures.
+    predecessors
+        Objects of the earlier result of this series that were sent; this result replaces them.
 
     Raises
     ------
@@ -74,6 +77,7 @@ class ResultContext:
     content_datetime_utc: datetime
     series_number_base: int = 9000
     language: Language = Language.ENGLISH
+    predecessors: tuple[Predecessor, ...] = ()
 
     def __post_init__(self) -> None:
         for name, longest in _LONGEST.items():
@@ -85,6 +89,12 @@ class ResultContext:
                 )
         if self.content_datetime_utc.tzinfo is None:
             raise ResultEncodingError("The time of the analysis has no time zone; pass it in UTC.")
+
+    def predecessor(self, kind: ResultKind, variant: str) -> Predecessor | None:
+        """Return the earlier object that a new one replaces: the same encoding, or else another one."""
+        same_kind = [one for one in self.predecessors if one.kind is kind]
+        same = [one for one in same_kind if one.variant == variant]
+        return next(iter(same or same_kind), None)
 
     def series_number(self, kind: ResultKind) -> int:
         """Return the fixed Series Number of a kind of result."""

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as dcm_codes
 
 from core.ct_header import CT_IMAGE_STORAGE
+from core.domain import Predecessor
 from core.own_results import PRODUCT_MODEL_NAME
 from sr_writer.context import ResultContext
 from sr_writer.elements import reference, uid_element
@@ -70,6 +71,16 @@ def result_evidence(result: Dataset) -> Dataset:
     """Return a result of our own as one referenced series."""
     instance = reference(str(result.SOPClassUID), str(result.SOPInstanceUID))
     return _series(str(result.SeriesInstanceUID), [instance])
+
+
+def predecessor_evidence(predecessors: Iterable[Predecessor]) -> list[Dataset]:
+    """Return objects of an earlier result, each in the series that it stands in."""
+    by_series: dict[str, list[Dataset]] = {}
+    for one in predecessors:
+        by_series.setdefault(one.series_instance_uid, []).append(
+            reference(one.sop_class_uid, one.sop_instance_uid)
+        )
+    return [_series(series, instances) for series, instances in by_series.items()]
 
 
 def _series(series_instance_uid: str, instances: list[Dataset]) -> Dataset:

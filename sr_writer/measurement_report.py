@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from core import codes
 from core.codes import Code
-from core.domain import HIGHEST_SEVERITY_SCORE, Analysis, Region, ResultKind
+from core.domain import HIGHEST_SEVERITY_SCORE, Analysis, Region
 from core.forms import ResultForm
 from sr_writer.concepts import ABSENT, PRESENT, UNDETERMINED
 from sr_writer.context import ResultContext, plain_text
@@ -62,8 +62,7 @@ def measurement_report(
         headers=analysis.volume.headers,
         segmentation=segmentation,
         model=analysis.lesions.model,
-        report_class=form.report,
-        variant=form.variant(ResultKind.MEASUREMENT_REPORT),
+        form=form,
     )
     return report_document(frame, groups, _evaluations(analysis), identity, context, uids)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 
 from core import codes
-from core.domain import Refusal, ResultKind
+from core.domain import Refusal
 from core.forms import ResultForm
 from sr_writer.concepts import UNDETERMINED
 from sr_writer.context import ResultContext, plain_text
@@ -53,7 +53,7 @@ def refusal_report(
         headers=refusal.headers,
         segmentation=None,
         model=refusal.model,
-        report_class=form.report,
-        variant=f"refusal {form.variant(ResultKind.MEASUREMENT_REPORT)}",
+        form=form,
+        purpose="refusal ",
     )
     return report_document(frame, [], evaluations, identity, context, uids)

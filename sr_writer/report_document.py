@@ -18,13 +18,14 @@ from pydicom.uid import ExplicitVRLittleEndian
 from core import codes
 from core.codes import Code
 from core.domain import ModelIdentity, ResultKind
-from core.forms import ReportClass
+from core.forms import ReportClass, ResultForm
 from sr_writer.concepts import QUALITATIVE_EVALUATIONS, concept
 from sr_writer.context import ResultContext
 from sr_writer.documents import (
     device_observer,
     evidence,
     evidence_template,
+    predecessor_evidence,
     result_evidence,
     source_evidence,
 )
@@ -59,16 +60,23 @@ class ReportFrame:
         The SEG that it refers to; None where there is none.
     model
         The algorithm that looked, or was to look, at the images.
-    report_class, variant
-        SOP Class, and what tells this encoding's UIDs from those of any other.
+    form
+        Chooses the SOP Class, and is part of the UIDs.
+    purpose
+        What tells its UIDs from those of another report of the same form.
     """
 
     title: str
     headers: Sequence[Dataset]
     segmentation: Dataset | None
     model: ModelIdentity
-    report_class: ReportClass
-    variant: str
+    form: ResultForm
+    purpose: str = ""
+
+    @property
+    def form_variant(self) -> str:
+        """Name of this encoding."""
+        return self.form.variant(ResultKind.MEASUREMENT_REPORT)
 
 
 def report_document(
@@ -102,6 +110,9 @@ def report_document(
     own = [] if frame.segmentation is None else [result_evidence(frame.segmentation)]
     all_series = [source_evidence(frame.headers), *own]
     result.CurrentRequestedProcedureEvidenceSequence = [evidence(identity, all_series)]
+    replaced = context.predecessor(ResultKind.MEASUREMENT_REPORT, frame.form_variant)
+    if replaced is not None:
+        result.PredecessorDocumentsSequence = [evidence(identity, predecessor_evidence([replaced]))]
     identity.apply(result)
     if identity.header.get("ProcedureCodeSequence"):
         result.PerformedProcedureCodeSequence = result.ProcedureCodeSequence
@@ -128,13 +139,13 @@ def _document(
     frame: ReportFrame, content: sr.MeasurementReport, context: ResultContext, uids: ResultUids
 ) -> Dataset:
     """Return the object around a content tree, without identity and evidence."""
-    kind = ResultKind.MEASUREMENT_REPORT
-    document: Dataset = _SOP_CLASSES[frame.report_class](
+    kind, variant = ResultKind.MEASUREMENT_REPORT, f"{frame.purpose}{frame.form_variant}"
+    document: Dataset = _SOP_CLASSES[frame.form.report](
         evidence=[evidence_template(frame.segmentation)],
         content=content[0],
-        series_instance_uid=uids.series(kind, frame.variant),
+        series_instance_uid=uids.series(kind, variant),
         series_number=context.series_number(kind),
-        sop_instance_uid=uids.instance(kind, frame.variant),
+        sop_instance_uid=uids.instance(kind, variant),
         instance_number=1,
         manufacturer=context.manufacturer,
         is_complete=True,

@@ -16,6 +16,7 @@ from sr_writer.identity import SourceIdentity
 from sr_writer.key_objects import key_objects
 from sr_writer.measurement_report import measurement_report
 from sr_writer.refusal_report import refusal_report
+from sr_writer.rejection_note import rejection_note
 from sr_writer.secondary_capture import film_capture, refusal_capture
 from sr_writer.segmentation import segmentation
 from sr_writer.uids import ResultUids
@@ -40,9 +41,9 @@ def write_results(
     Returns
     -------
     ResultSet
-        In every form the SEG and the SR that refers to it; then the film, and the key objects. No SEG where
-        no region has a voxel. Each data set was encoded once and read back: writing it again gives the very
-        bytes that were verified.
+        In every form the SEG and the SR that refers to it; then the film, the key objects, and, where the
+        result replaces an earlier one, a rejection note. No SEG where no region has a voxel. Each data set
+        was encoded once and read back: writing it again gives the very bytes that were verified.
 
     Raises
     ------
@@ -68,6 +69,9 @@ def write_results(
         written.add(ResultKind.MEASUREMENT_REPORT, report, form)
     film = written.add(ResultKind.FILM, film_capture(analysis, identity, context, uids))
     written.add(ResultKind.KEY_OBJECTS, key_objects(analysis, film, identity, context, uids))
+    if context.predecessors:
+        note = rejection_note(analysis.volume.headers[0], model, identity, context, uids)
+        written.add(ResultKind.REJECTION_NOTE, note)
     missing = "No segmentation was written: neither lungs nor lesions were found."
     nothing = all(one is None for one in segmentations.values())
     return ResultSet(tuple(written.objects), (missing,) if nothing else ())
@@ -107,6 +111,9 @@ def write_refusal(
         report = refusal_report(refusal, form, identity, context, uids)
         written.add(ResultKind.MEASUREMENT_REPORT, report, form)
     written.add(ResultKind.FILM, refusal_capture(refusal, identity, context, uids))
+    if context.predecessors:
+        note = rejection_note(refusal.headers[0], refusal.model, identity, context, uids)
+        written.add(ResultKind.REJECTION_NOTE, note)
     return ResultSet(tuple(written.objects))
 
 

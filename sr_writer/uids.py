@@ -64,6 +64,7 @@ class ResultUids:
             context.settings_digest,
             context.provider,
             str(context.generation),
+            *(one.sop_instance_uid for one in context.predecessors),
             *sources,
         )
         return cls(run, identity.patient_key)

@@ -22,7 +22,7 @@ from core.log import get_logger
 from custody.ledger.deliveries import Destinations, create_deliveries
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.states import JobState
-from custody.ledger.tables import instance, job, result_object, series
+from custody.ledger.tables import delivery, instance, job, result_object, series
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class ClaimedJob:
         When its series was sealed, seconds since 1970 UTC.
     series
         What to analyse.
+    replaced
+        Objects of the newest earlier result of the series that went to a peer, or are on their way.
     """
 
     id: str
@@ -47,6 +49,7 @@ class ClaimedJob:
     model: str
     sealed_at: float
     series: SealedSeries
+    replaced: tuple[StoredResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,4 +284,31 @@ def _claimed(connection: Connection, row: Any) -> ClaimedJob:
             ),
             evidence=row.evidence,
         ),
+        replaced=_replaced(connection, row.series_id, row.generation),
+    )
+
+
+def _replaced(connection: Connection, series_id: str, generation: int) -> tuple[StoredResult, ...]:
+    """Return what peers have, or will have, of the newest earlier generation that has any objects."""
+    rows = connection.execute(
+        select(result_object, job.c.generation)
+        .join_from(result_object, job)
+        .where(
+            job.c.series_id == series_id,
+            job.c.generation < generation,
+            result_object.c.id.in_(select(delivery.c.result_object_id)),
+        )
+        .order_by(job.c.generation.desc(), result_object.c.position)
+    ).all()
+    return tuple(
+        StoredResult(
+            kind=row.kind,
+            sop_class_uid=row.sop_class_uid,
+            sop_instance_uid=row.sop_instance_uid,
+            path=Path(row.path),
+            sha256=row.sha256,
+            variant=row.variant,
+        )
+        for row in rows
+        if row.generation == rows[0].generation
     )

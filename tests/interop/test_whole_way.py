@@ -56,28 +56,57 @@ def test_echo_from_dcmtk(tmp_path: Path) -> None:
         assert any("STRANGER" in reason for reason in reasons)
 
 
+WITH_NOTES = 'objects = ["segmentation", "measurement_report", "film", "rejection_note"]'
+
+
 def test_a_series_that_cannot_be_analysed_is_answered_in_the_pacs(
     tmp_path: Path, orthanc: Orthanc, small_phantom_files: list[Path]
 ) -> None:
-    """Slices are missing: a page and a report say so. A series of a few slices at one place stays silent."""
+    """Slices are missing: a page and a report say so. A series of a few slices at one place stays silent.
+
+    The missing slices come later: the result cites the report that said so, and withdraws it.
+    """
     gap, tracking = tmp_path / "gap", tmp_path / "tracking"
     _copies(gap, [path for at, path in enumerate(small_phantom_files) if at not in (20, 21)], {})
     _copies(tracking, small_phantom_files[:5], {"SeriesInstanceUID": "1.2.3.4", "AcquisitionNumber": 9})
-    with running_node(tmp_path / "node", [orthanc.peer]) as node:
+    with running_node(tmp_path / "node", [orthanc.peer], peer_options=WITH_NOTES) as node:
         storescu(node.port, tracking)
         storescu(node.port, gap)
         node.wait(lambda: orthanc.instances("OT") and orthanc.instances("SR"), 150)
         node.wait(lambda: len([one for one in node.status()["series"] if one["state"] == "refused"]) == 2, 60)
         states = {one["state"]: one["objects"] for one in node.status()["deliveries"]}
-    assert states == {"delivered": 2}
-    (report,) = orthanc.fetch("SR", tmp_path)
-    (page,) = orthanc.fetch("OT", tmp_path)
-    assert orthanc.instances("SEG") == []
+        assert states == {"delivered": 2}
+        (report,) = orthanc.fetch("SR", tmp_path)
+        (page,) = orthanc.fetch("OT", tmp_path)
+        assert orthanc.instances("SEG") == []
+        storescu(node.port, *small_phantom_files[20:22])
+        node.wait(lambda: orthanc.instances("KO"), 150)
+    _check_withdrawal(orthanc, report, page, tmp_path / "later")
     for path in (report, page):
         assert [line for line in dciodvfy_complaints(path) if line.startswith("Error")] == []
         assert dcmread(path).SeriesDescription.startswith("NOT ANALYSED")
         assert dcmread(path).PatientID == dcmread(small_phantom_files[0]).PatientID
     assert b"2 slices missing" in report.read_bytes()
+
+
+def _check_withdrawal(orthanc: Orthanc, report: Path, page: Path, folder: Path) -> None:
+    """The later result is one of measurements, and its note names what it replaces."""
+    withdrawn = {str(dcmread(one).SOPInstanceUID) for one in (report, page)}
+    (note,) = (dcmread(one) for one in orthanc.fetch("KO", folder))
+    assert note.ConceptNameCodeSequence[0].CodeValue == "113001"
+    named = {
+        str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for item in note.ContentSequence
+        if item.ValueType in ("IMAGE", "COMPOSITE")
+    }
+    assert named == withdrawn
+    reports = [dcmread(one) for one in orthanc.fetch("SR", folder)]
+    (later,) = (one for one in reports if str(one.SOPInstanceUID) not in withdrawn)
+    (study,) = later.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (earlier,) = series.ReferencedSOPSequence
+    assert str(earlier.ReferencedSOPInstanceUID) == str(dcmread(report).SOPInstanceUID)
+    assert len(orthanc.instances("SEG")) == 1
 
 
 def _copies(folder: Path, files: list[Path], changes: dict[str, object]) -> None:

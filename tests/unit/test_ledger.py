@@ -470,6 +470,28 @@ def test_a_peer_gets_the_kinds_of_object_that_it_is_to_get(ledger: Ledger) -> No
     assert [row for row in delivery_rows(ledger) if row[0] == "research"] == [("research", "film", "due")]
 
 
+def test_a_later_generation_knows_what_it_replaces(ledger: Ledger) -> None:
+    """Only what went to a peer, and only of the newest generation that has any; the first has none."""
+    films_only = Destinations({"scanner": ["pacs"]}, {"pacs": {"film": ("",)}})
+    replaced = []
+    for generation in (1, 2, 3, 4):
+        received = received_series(ledger, "1", count=generation, now=NOON + generation)
+        with ledger.write() as connection:
+            completion.keep_acquisition(
+                connection, "1", "digest", KnownAcquisition("scan", "1", "1", None, None)
+            )
+            (one,) = completion.open_series(connection)
+            assert one.series_id == received
+            completion.seal(
+                connection, Sealing(one, "scan", JobState.QUEUED, None, "quiet", "densitometry"), NOON
+            )
+        job_of_it = claimed(ledger)
+        replaced.append([(item.kind, item.sop_instance_uid) for item in job_of_it.replaced])
+        end = JobEnd(JobState.REFUSED, "no", {}) if generation == 3 else analysed("segmentation", "film")
+        assert jobs.finish(ledger, job_of_it, end, films_only, NOON)
+    assert replaced == [[], [("film", "2.25.1")], [("film", "2.25.1")], [("film", "2.25.1")]]
+
+
 def test_an_identical_resend_creates_no_new_delivery(ledger: Ledger) -> None:
     """The same source sending again, even under another AE title, owes nobody anything new."""
     finished(ledger, "segmentation")
