@@ -29,6 +29,13 @@ class AnalyseRule(StrEnum):
     EVERY = "every"
 
 
+class PatientRule(StrEnum):
+    """What happens where a peer files the study under another Patient ID than its images had here."""
+
+    OFF = "off"
+    HOLD = "hold"
+
+
 def _ae_title(text: str) -> AETitle:
     """Check an AE title by PS3.5 6.2 (VR AE): leading and trailing spaces are not significant."""
     trimmed = text.strip(" ")
@@ -111,6 +118,8 @@ class PeerSettings(_Section):
     """SOP Class of reports; Comprehensive SR is sent instead where the peer refuses the newer class."""
     deflated: bool = False
     """Whether objects are sent deflated where the peer accepts that."""
+    check_patient: PatientRule = PatientRule.OFF
+    """Whether the peer is asked (C-FIND) before delivery under which Patient ID it files the study."""
 
     @property
     def form(self) -> ResultForm:

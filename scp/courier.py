@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config, evt
+from pynetdicom import _config
 
-from config import PeerSettings, Settings
+from config import PatientRule, PeerSettings, Settings
 from core.errors import PeerRefused, PeerUnreachable
 from core.log import get_logger
-from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from custody.doorbell import ring
 from custody.ledger import Ledger, deliveries, incidents
 from custody.ledger.deliveries import Attempted, DueDelivery, StoredObject
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.states import DeliveryState
 from scp.encodings import Choice, choose_encodings
+from scp.patient_check import why_to_hold
+from scp.requestor import open_association
 from scp.status import Verdict, verdict_of
 
 #: A lane whose process died is taken over after so long.
@@ -81,7 +80,8 @@ class Courier:
         )
         if not due:
             return 0
-        outcomes = self._send(due)
+        held = self._held(due)
+        outcomes = held or self._send(due)
         deliveries.record(self._ledger, outcomes, self._now())
         for outcome in outcomes:
             log = get_logger(peer=self._peer.name, object=outcome.sent.sop_instance_uid)
@@ -103,6 +103,23 @@ class Courier:
         (log.error if kind is IncidentKind.DELIVERY_GIVEN_UP else log.warning)(kind.value, reason=reason)
         with self._ledger.write() as connection:
             incidents.note(connection, kind, f"{self._peer.name}: {subject}", reason, self._now())
+
+    def _held(self, due: Sequence[DueDelivery]) -> list[Attempted]:
+        """Hold everything back where the peer has to be asked for the patient and does not confirm it."""
+        if self._peer.check_patient is PatientRule.OFF:
+            return []
+        try:
+            reason = why_to_hold(self._settings, self._peer, due[0].object.path)
+        except (PeerUnreachable, PeerRefused) as error:
+            return [self._failure(one, one.object, str(error), None) for one in due]
+        except (OSError, InvalidDicomError, ValueError, AttributeError, KeyError):
+            return []  # sending finds the damage too, object by object
+        if reason is None:
+            return []
+        with self._ledger.write() as connection:
+            subject = f"{self._peer.name}: {due[0].object.sop_instance_uid}"
+            incidents.note(connection, IncidentKind.PATIENT_DIFFERS, subject, reason, self._now())
+        return [self._failure(one, one.object, reason, None) for one in due]
 
     def _send(self, due: Sequence[DueDelivery]) -> list[Attempted]:
         outcomes: list[Attempted] = []
@@ -147,70 +164,6 @@ class Courier:
         too_old = self._now() - due.created_at > rules.give_up_after_days * 86400
         state = DeliveryState.FAILED if too_old else DeliveryState.DUE
         return Attempted(due, sent, state, reason, status, self._now() + wait_s)
-
-
-@contextmanager
-def open_association(
-    settings: Settings, peer: PeerSettings, contexts: Sequence[tuple[str, str]]
-) -> Iterator[Any]:
-    """Open an association with a peer and release it at the end.
-
-    Parameters
-    ----------
-    settings, peer
-        Own AE title and time limits; where to call.
-    contexts
-        Abstract syntax and transfer syntax of each presentation context.
-
-    Raises
-    ------
-    PeerUnreachable
-        No connection, or the peer rejected the association; the message says which and what to look at.
-    """
-    calling = peer.calling_ae_title or settings.node.ae_title
-    entity = AE(ae_title=calling)
-    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    entity.maximum_pdu_size = settings.reception.max_pdu_bytes
-    entity.connection_timeout = settings.delivery.timeout_s
-    entity.acse_timeout = settings.delivery.timeout_s
-    entity.dimse_timeout = max(settings.delivery.timeout_s, 120.0)  # a PACS may take long over a large SEG
-    entity.network_timeout = max(settings.delivery.timeout_s, 120.0)
-    for abstract, transfer in contexts:
-        entity.add_requested_context(abstract, transfer)
-    connected = threading.Event()
-    association = entity.associate(
-        peer.host,
-        peer.port,
-        ae_title=peer.ae_title,
-        evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: connected.set())],
-    )
-    if not association.is_established:
-        raise PeerUnreachable(_why_not(association, peer, calling, connected=connected.is_set()))
-    try:
-        yield association
-    finally:
-        if association.is_established:
-            association.release()
-
-
-def _why_not(association: Any, peer: PeerSettings, calling: str, *, connected: bool) -> str:
-    where = f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"
-    if association.is_rejected:
-        primitive = association.acceptor.primitive
-        reason = {
-            (1, 3): f'it does not know our AE title: admit "{calling}" there',
-            (1, 7): f'it is not called "{peer.ae_title}": correct the peer\'s ae_title',
-            (3, 1): "it is busy",
-            (3, 2): "it has too many associations open",
-        }.get((primitive.result_source, primitive.diagnostic), "it gave no reason")
-        return f"{where} rejected the association: {reason}"
-    if not connected:
-        return f"{where} does not answer: nothing listens there, or a firewall is between"
-    answer = association.acceptor.primitive
-    if answer is not None and answer.result == 0:
-        return f"{where} accepted none of the proposed kinds of object"
-    return f"{where} took the connection but did not answer the association request: is it a DICOM node?"
 
 
 def _store(association: Any, peer: PeerSettings, sent: StoredObject) -> int:

@@ -9,7 +9,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from config import PeerSettings, Settings
 from core.errors import PeerUnreachable
-from scp.courier import open_association
+from scp.requestor import open_association
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from config import PeerSettings, Settings
 from core.domain import ResultKind
 from core.errors import PeerUnreachable
 from core.forms import LABEL_MAP_SEGMENTATION_STORAGE, ReportClass, SegmentationEncoding, sop_class_name
-from scp.courier import open_association
+from scp.requestor import open_association
 
 #: Kinds of object, each with its SOP classes, the preferred one first.
 SOP_CLASSES: Mapping[ResultKind, tuple[str, ...]] = {

@@ -26,6 +26,7 @@ class IncidentKind(StrEnum):
     DESTINATION_UNKNOWN = "destination_unknown"
     DELIVERY_GIVEN_UP = "delivery_given_up"
     OBJECT_LEFT_OUT = "object_left_out"
+    PATIENT_DIFFERS = "patient_differs"
     WORKER_CANNOT_START = "worker_cannot_start"
 
 

@@ -47,6 +47,11 @@ class Orthanc:
             content: bytes = answer.read()
         return content
 
+    def delete(self, path: str) -> None:
+        """Delete a resource of its REST interface."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", method="DELETE")
+        urllib.request.urlopen(request, timeout=30).close()
+
     def series(self, modality: str) -> list[dict[str, Any]]:
         """Return every series of a modality with its instances and parent study."""
         found = [self.get(f"/series/{one}") for one in self.get("/series")]

@@ -1,0 +1,92 @@
+"""Whether a peer still files a study under the patient that the results name.
+
+An examination may begin under an emergency name or a mistyped Patient ID and be corrected in the PACS while
+it is analysed here. Results under the old identity would open a second patient there, or be filed with a
+wrong one. So a site may have the PACS asked before each delivery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StudyRootQueryRetrieveInformationModelFind,
+)
+
+from config import PeerSettings, Settings
+from core.errors import PeerRefused
+from scp.requestor import open_association
+
+_PENDING = (0xFF00, 0xFF01)
+_IDENTITY = ["SpecificCharacterSet", "StudyInstanceUID", "PatientID", "IssuerOfPatientID"]
+
+
+def why_to_hold(settings: Settings, peer: PeerSettings, result: Path) -> str | None:
+    """Ask a peer under which patient it files the study of a result.
+
+    Parameters
+    ----------
+    settings, peer
+        Own AE title and time limits; whom to ask.
+    result
+        Part 10 file of a result.
+
+    Returns
+    -------
+    str or None
+        Why the result must not be sent now; None where the peer files the study under the same Patient ID,
+        or does not know the study. Holds no patient identifiers.
+
+    Raises
+    ------
+    PeerUnreachable
+        No association for queries with the peer.
+    PeerRefused
+        The peer did not answer the query with success.
+    OSError, InvalidDicomError
+        The file cannot be read.
+    """
+    own = dcmread(result, stop_before_pixels=True, specific_tags=_IDENTITY)
+    for filed in _studies(settings, peer, str(own.StudyInstanceUID)):
+        if _text(filed, "PatientID") != _text(own, "PatientID"):
+            return (
+                f"{peer.name} files this study under another Patient ID than its images had here: have the "
+                "corrected series sent to this node again, or correct the study there"
+            )
+        issuers = {_text(one, "IssuerOfPatientID") for one in (filed, own)} - {""}
+        if len(issuers) > 1:
+            return f"{peer.name} files this study under another Issuer of Patient ID than its images had here"
+    return None
+
+
+def _studies(settings: Settings, peer: PeerSettings, study_instance_uid: str) -> Sequence[Dataset]:
+    """Return what C-FIND (PS3.4 C.4.1, Study Root, STUDY level) finds of a study."""
+    query = Dataset()
+    query.QueryRetrieveLevel = "STUDY"
+    query.StudyInstanceUID = study_instance_uid
+    query.PatientID = query.IssuerOfPatientID = ""
+    model = StudyRootQueryRetrieveInformationModelFind
+    contexts = [(model, ExplicitVRLittleEndian), (model, ImplicitVRLittleEndian)]
+    found: list[Dataset] = []
+    with open_association(settings, peer, contexts) as association:
+        for status, identifier in association.send_c_find(query, model):
+            if "Status" not in status:
+                raise PeerRefused(f"{peer.name} gave no answer to C-FIND for the study's patient")
+            if status.Status in _PENDING and identifier is not None:
+                found.append(identifier)
+            elif status.Status not in (*_PENDING, 0x0000):
+                raise PeerRefused(
+                    f"{peer.name} answered C-FIND for the study's patient with 0x{status.Status:04X}",
+                    int(status.Status),
+                )
+    # A peer may answer with more than was asked for; what is of another study says nothing.
+    return [one for one in found if str(one.get("StudyInstanceUID", "")).strip() == study_instance_uid]
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    """Return a value without padding, empty where it is absent."""
+    return str(dataset.get(keyword) or "").strip(" \0")

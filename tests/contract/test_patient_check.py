@@ -1,0 +1,141 @@
+"""Asking the PACS whose study it is before results are sent: Orthanc, and a peer that cannot say."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+
+from config import PeerSettings
+from custody.ledger.report import status
+from custody.spool import Spool
+from tests.helpers.dicom_peers import LEAVES_SOCKETS, ScriptedPacs, contexts_for, network_defaults
+from tests.helpers.instances import COMPREHENSIVE_3D_SR_STORAGE, Clock, fresh_ledger, peer
+from tests.helpers.office import PLAIN, Office
+from tests.helpers.orthanc import Orthanc, running_orthanc
+
+pytestmark = LEAVES_SOCKETS
+
+#: As in the objects of `tests.helpers.office`.
+OUR_ID, STUDY = "P-1", "1.2"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collected() -> Iterator[None]:
+    yield
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    network_defaults(monkeypatch)
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    """An office with one job to deliver."""
+    with fresh_ledger(tmp_path) as ledger:
+        office = Office(tmp_path, ledger, Spool(tmp_path), Clock())
+        office.finish_job()
+        yield office
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    """An Orthanc that answers our queries."""
+    with running_orthanc(tmp_path / "orthanc", DicomAlwaysAllowFind=True) as running:
+        yield running
+
+
+def checking(port: int, **changes: Any) -> PeerSettings:
+    """Return a peer that is asked for the patient."""
+    return peer("orthanc", port, check_patient="hold", **changes)
+
+
+def file_study(office: Office, orthanc: Orthanc, **changes: str) -> None:
+    """Have the PACS file the study, under another identity where told."""
+    image = dcmread(next((office.folder / "results").glob("*/*report*.dcm")))
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5"
+    image.SeriesInstanceUID = "1.2.3.4"
+    for keyword, value in changes.items():
+        setattr(image, keyword, value)
+    _store(orthanc, image)
+
+
+def _store(orthanc: Orthanc, image: Dataset) -> None:
+    entity = AE()
+    entity.add_requested_context(image.SOPClassUID)
+    association = entity.associate("127.0.0.1", orthanc.dicom_port)
+    assert association.send_c_store(image).Status == 0
+    association.release()
+
+
+def deliver(office: Office, to: PeerSettings) -> None:
+    """Make one attempt; jobs go to the peer named "pacs" in the ledger."""
+    office.courier(to.model_copy(update={"name": "pacs"})).step()
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize(
+    "filed",
+    [None, {}, {"IssuerOfPatientID": "HOSPITAL"}, {"PatientName": "Corrected^Name"}],
+    ids=["study unknown", "same", "issuer on one side only", "name corrected"],
+)
+def test_results_go_out_where_the_patient_is_the_same(
+    office: Office, orthanc: Orthanc, filed: dict[str, str] | None
+) -> None:
+    """The same Patient ID, or a study that the PACS does not know yet: the results are delivered."""
+    if filed is not None:
+        file_study(office, orthanc, **filed)
+    deliver(office, checking(orthanc.dicom_port))
+    assert office.states() == ["delivered", "delivered"]
+
+
+@pytest.mark.interop
+def test_results_are_held_while_the_pacs_knows_another_patient(office: Office, orthanc: Orthanc) -> None:
+    """Not one object arrives, the reason names no patient, and the next attempt asks again."""
+    file_study(office, orthanc, PatientID="P-CORRECTED")
+    deliver(office, checking(orthanc.dicom_port))
+    assert office.states() == ["due", "due"]
+    assert len(orthanc.get("/instances")) == 1
+    row = office.deliveries()["segmentation"]
+    assert "another Patient ID" in row["reason"]
+    assert row["due_at"] > office.clock.now
+    (told,) = [one for one in status(office.ledger)["incidents"] if one["kind"] == "patient_differs"]
+    for identifier in (OUR_ID, "P-CORRECTED"):
+        assert identifier not in row["reason"] + told["reason"] + told["subject"]
+    # Corrected there: the study stands under the patient of the results again.
+    (wrong,) = orthanc.get("/patients")
+    orthanc.delete(f"/patients/{wrong}")
+    file_study(office, orthanc)
+    office.clock.advance(3600)
+    deliver(office, checking(orthanc.dicom_port))
+    assert office.states() == ["delivered", "delivered"]
+
+
+@pytest.mark.interop
+def test_two_patients_under_one_study_hold_the_results(office: Office, orthanc: Orthanc) -> None:
+    """One of the answers is another patient: that is enough."""
+    file_study(office, orthanc)
+    file_study(office, orthanc, PatientID="P-OTHER")
+    deliver(office, checking(orthanc.dicom_port))
+    assert office.states() == ["due", "due"]
+
+
+def test_a_peer_that_answers_no_queries_gets_nothing_unchecked(office: Office) -> None:
+    """The site wanted to be sure, and nobody can be: the results wait, with that reason."""
+    with ScriptedPacs(contexts=contexts_for(*(one[2] for one in PLAIN))) as pacs:
+        deliver(office, checking(pacs.port))
+        assert pacs.arrived == []
+        assert office.states() == ["due", "due"]
+        assert "accepted none" in office.deliveries()["segmentation"]["reason"]
+        office.clock.advance(3600)
+        deliver(office, peer("orthanc", pacs.port))
+    assert office.states() == ["delivered", "delivered"]
+    assert {one.sop_class_uid for one in pacs.arrived} >= {COMPREHENSIVE_3D_SR_STORAGE}
