@@ -34,6 +34,7 @@ class PatientRule(StrEnum):
 
     OFF = "off"
     HOLD = "hold"
+    REWRITE = "rewrite"
 
 
 def _ae_title(text: str) -> AETitle:

@@ -24,6 +24,7 @@
     ├ ResultEncodingError             the writers refuse to write (mixed patients, lost characters)
     └ DeliveryError
        ├ PeerUnreachable              retried with backoff
+       ├ PatientDiffers               held: the peer files the study under another patient
        └ PeerRefused(status)          retried with backoff, the status kept
 
 Messages are for the person who has to act on them: what was found and what to do. They never hold patient
@@ -133,6 +134,10 @@ class DeliveryError(NodeError):
 
 class PeerUnreachable(DeliveryError):
     """No association with the peer."""
+
+
+class PatientDiffers(DeliveryError):
+    """The peer files the study under another patient than the results name; the message names neither."""
 
 
 class PeerRefused(DeliveryError):

@@ -20,6 +20,7 @@ from custody.ledger.incidents import IncidentKind
 from custody.spool import Spool
 from lesionnode import __version__
 from lesionnode.clock_watch import ClockWatch
+from lesionnode.corrections import Corrections
 from lesionnode.installed_models import require_models
 from lesionnode.loops import Loop
 from lesionnode.paths import ledger_path, lock_path
@@ -159,7 +160,13 @@ class Node:
         )
 
     def _courier_loop(self, ledger: Ledger, peer: PeerSettings) -> Loop:
-        courier = Courier(self._settings, peer, ledger, f"{self._process}-{peer.name}"[:64])
+        courier = Courier(
+            self._settings,
+            peer,
+            ledger,
+            f"{self._process}-{peer.name}"[:64],
+            correct=Corrections(ledger, Spool(self._settings.node.data_folder)),
+        )
         return Loop(
             lane_name(peer.name),
             self._settings.node.data_folder,

@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config
 
 from config import PatientRule, PeerSettings, Settings
-from core.errors import PeerRefused, PeerUnreachable
+from core.errors import (
+    DeliveryError,
+    PatientDiffers,
+    PeerRefused,
+    PeerUnreachable,
+    ResultEncodingError,
+    SpoolError,
+)
 from core.log import get_logger
 from custody.doorbell import ring
 from custody.ledger import Ledger, deliveries, incidents
@@ -21,12 +30,16 @@ from custody.ledger.deliveries import Attempted, DueDelivery, StoredObject
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.states import DeliveryState
 from scp.encodings import Choice, choose_encodings
-from scp.patient_check import why_to_hold
+from scp.patient_check import filed_otherwise
 from scp.requestor import open_association
 from scp.status import Verdict, verdict_of
 
 #: A lane whose process died is taken over after so long.
 LEASE_S = 600.0
+
+
+#: From stored objects and what a peer says of their patient to stored objects under that patient.
+Correction = Callable[[Sequence[StoredObject], Dataset], Sequence[StoredObject]]
 
 
 def lane_name(peer_name: str) -> str:
@@ -38,6 +51,10 @@ def ring_lanes(settings: Settings) -> None:
     """Wake the lane of every peer: there are new deliveries."""
     for peer in settings.peers:
         ring(settings.node.data_folder, lane_name(peer.name))
+
+
+def _cannot_correct(_originals: Sequence[StoredObject], _filed: Dataset) -> Sequence[StoredObject]:
+    raise ResultEncodingError("Results cannot be corrected here.")
 
 
 class Courier:
@@ -55,6 +72,8 @@ class Courier:
         Identity of this process in claims.
     now
         Clock, seconds since 1970 UTC.
+    correct
+        Makes results of those that are stored, under the identity that the peer gave the patient.
     """
 
     def __init__(
@@ -64,12 +83,14 @@ class Courier:
         ledger: Ledger,
         owner: str,
         now: Callable[[], float] = time.time,
+        correct: Correction = _cannot_correct,
     ) -> None:
         self._settings = settings
         self._peer = peer
         self._ledger = ledger
         self._owner = owner
         self._now = now
+        self._correct = correct
         # The stored bytes are sent as they are, not decoded and encoded again; the switch is global.
         _config.STORE_SEND_CHUNKED_DATASET = True
 
@@ -80,8 +101,7 @@ class Courier:
         )
         if not due:
             return 0
-        held = self._held(due)
-        outcomes = held or self._send(due)
+        outcomes = self._send(due)
         deliveries.record(self._ledger, outcomes, self._now())
         for outcome in outcomes:
             log = get_logger(peer=self._peer.name, object=outcome.sent.sop_instance_uid)
@@ -104,43 +124,60 @@ class Courier:
         with self._ledger.write() as connection:
             incidents.note(connection, kind, f"{self._peer.name}: {subject}", reason, self._now())
 
-    def _held(self, due: Sequence[DueDelivery]) -> list[Attempted]:
-        """Hold everything back where the peer has to be asked for the patient and does not confirm it."""
-        if self._peer.check_patient is PatientRule.OFF:
-            return []
-        try:
-            reason = why_to_hold(self._settings, self._peer, due[0].object.path)
-        except (PeerUnreachable, PeerRefused) as error:
-            return [self._failure(one, one.object, str(error), None) for one in due]
-        except (OSError, InvalidDicomError, ValueError, AttributeError, KeyError):
-            return []  # sending finds the damage too, object by object
-        if reason is None:
-            return []
-        with self._ledger.write() as connection:
-            subject = f"{self._peer.name}: {due[0].object.sop_instance_uid}"
-            incidents.note(connection, IncidentKind.PATIENT_DIFFERS, subject, reason, self._now())
-        return [self._failure(one, one.object, reason, None) for one in due]
-
     def _send(self, due: Sequence[DueDelivery]) -> list[Attempted]:
         outcomes: list[Attempted] = []
-        offered = deliveries.objects_for_peer(self._ledger, due[0].job_id, self._peer.name)
         try:
+            offered = self._for_the_right_patient(due[0].job_id)
             with open_association(self._settings, self._peer, self._contexts(offered)) as association:
                 accepted = {str(one.abstract_syntax) for one in association.accepted_contexts}
                 for choice in choose_encodings(due, offered, self._peer.form, accepted):
                     outcomes.append(self._send_one(association, choice))
-        except PeerUnreachable as error:
+        except (DeliveryError, SpoolError) as error:
             left = due[len(outcomes) :]
             outcomes += [self._failure(one, one.object, str(error), None) for one in left]
         return outcomes
 
+    def _for_the_right_patient(self, job_id: str) -> Sequence[StoredObject]:
+        """Return every encoding of a job's objects, after asking the peer whose they are where it has to be.
+
+        Raises
+        ------
+        PatientDiffers
+            The peer files the study under another patient, and the results cannot or must not follow.
+        """
+        originals = deliveries.objects_for_peer(self._ledger, job_id, self._peer.name)
+        if self._peer.check_patient is PatientRule.OFF:
+            return originals
+        try:
+            misfiled = filed_otherwise(self._settings, self._peer, originals[0].path)
+        except (OSError, InvalidDicomError, ValueError, AttributeError, KeyError):
+            return originals  # sending finds the damage too, object by object
+        if misfiled is None:
+            return originals
+        reason = misfiled.reason
+        if self._peer.check_patient is PatientRule.REWRITE and misfiled.filed is not None:
+            try:
+                return self._correct(originals, misfiled.filed)
+            except ResultEncodingError as error:
+                reason = str(error)
+        with self._ledger.write() as connection:
+            subject = f"{self._peer.name}: {originals[0].sop_instance_uid}"
+            incidents.note(connection, IncidentKind.PATIENT_DIFFERS, subject, reason, self._now())
+        raise PatientDiffers(reason)
+
     def _contexts(self, offered: Sequence[StoredObject]) -> list[tuple[str, str]]:
         deflated = (DeflatedExplicitVRLittleEndian,) if self._peer.deflated else ()
-        return [
-            (sop_class, transfer)
-            for sop_class in dict.fromkeys(one.sop_class_uid for one in offered)
-            for transfer in (*deflated, ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+        contexts = [
+            (one.sop_class_uid, str(transfer))
+            for one in offered
+            for transfer in (
+                *deflated,
+                _stored_syntax(one.path),
+                ExplicitVRLittleEndian,
+                ImplicitVRLittleEndian,
+            )
         ]
+        return list(dict.fromkeys(contexts))
 
     def _send_one(self, association: Any, choice: Choice) -> Attempted:
         due, sent = choice.due, choice.object
@@ -191,11 +228,26 @@ def _store(association: Any, peer: PeerSettings, sent: StoredObject) -> int:
 def _payload(path: Path, accepted: Collection[str]) -> Any:
     """Return the object in the best transfer syntax that the peer accepted for it.
 
-    Deflated is accepted only where it was proposed. Implicit VR is what is left where neither of the others
-    is; the library encodes the object for that context.
+    Deflated is accepted only where it was proposed. A path is sent as it is stored; a data set is encoded by
+    the library for the context of its transfer syntax, Implicit VR where that is all that is left.
     """
-    if str(DeflatedExplicitVRLittleEndian) in accepted:
+    stored = _stored_syntax(path)
+    compressed = UID(stored).is_compressed
+    if str(DeflatedExplicitVRLittleEndian) in accepted and not compressed:
         result = dcmread(path)
         result.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
         return result
-    return path if str(ExplicitVRLittleEndian) in accepted else dcmread(path)
+    if stored in accepted:
+        return path
+    result = dcmread(path)
+    if compressed:
+        result.decompress()
+    return result
+
+
+def _stored_syntax(path: Path) -> str:
+    """Return the transfer syntax of a stored object; that of most where the file cannot be read."""
+    try:
+        return str(read_file_meta_info(path).TransferSyntaxUID)
+    except (OSError, InvalidDicomError, AttributeError, ValueError, KeyError):
+        return str(ExplicitVRLittleEndian)  # sending it will say what is wrong with the file

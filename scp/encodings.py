@@ -65,9 +65,11 @@ def choose_encodings(
     form = max(wanted.alternatives(), key=taken)
     choices = []
     for one in due:
-        chosen = of(form, one.object.kind) or one.object
+        # The settings may ask for what was not written then.
+        any_of_kind = next(other for (kind, _), other in by_place.items() if kind == one.object.kind)
+        chosen = of(form, one.object.kind) or any_of_kind
         takes = chosen.sop_class_uid in accepted
-        first = of(wanted, one.object.kind) or one.object
+        first = of(wanted, one.object.kind) or any_of_kind
         refused = f"{sop_class_name(first.sop_class_uid)} is not accepted by the peer"
         note = "" if takes and chosen is first else refused
         if takes and note:

@@ -8,6 +8,7 @@ wrong one. So a site may have the PACS asked before each delivery.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import dcmread
@@ -22,10 +23,28 @@ from core.errors import PeerRefused
 from scp.requestor import open_association
 
 _PENDING = (0xFF00, 0xFF01)
-_IDENTITY = ["SpecificCharacterSet", "StudyInstanceUID", "PatientID", "IssuerOfPatientID"]
+_OWN_IDENTITY = ["SpecificCharacterSet", "StudyInstanceUID", "PatientID", "IssuerOfPatientID"]
+#: What the peer is asked for; enough to correct results by.
+_ASKED = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex")
 
 
-def why_to_hold(settings: Settings, peer: PeerSettings, result: Path) -> str | None:
+@dataclass(frozen=True, slots=True, eq=False)
+class Misfiled:
+    """A study that a peer files under another patient.
+
+    Parameters
+    ----------
+    reason
+        For people; holds no patient identifiers.
+    filed
+        The patient's identification there, as it answered; None where it named several.
+    """
+
+    reason: str
+    filed: Dataset | None
+
+
+def filed_otherwise(settings: Settings, peer: PeerSettings, result: Path) -> Misfiled | None:
     """Ask a peer under which patient it files the study of a result.
 
     Parameters
@@ -37,9 +56,8 @@ def why_to_hold(settings: Settings, peer: PeerSettings, result: Path) -> str | N
 
     Returns
     -------
-    str or None
-        Why the result must not be sent now; None where the peer files the study under the same Patient ID,
-        or does not know the study. Holds no patient identifiers.
+    Misfiled or None
+        None where the peer files the study under the same Patient ID, or does not know the study.
 
     Raises
     ------
@@ -50,17 +68,24 @@ def why_to_hold(settings: Settings, peer: PeerSettings, result: Path) -> str | N
     OSError, InvalidDicomError
         The file cannot be read.
     """
-    own = dcmread(result, stop_before_pixels=True, specific_tags=_IDENTITY)
-    for filed in _studies(settings, peer, str(own.StudyInstanceUID)):
-        if _text(filed, "PatientID") != _text(own, "PatientID"):
-            return (
-                f"{peer.name} files this study under another Patient ID than its images had here: have the "
-                "corrected series sent to this node again, or correct the study there"
-            )
-        issuers = {_text(one, "IssuerOfPatientID") for one in (filed, own)} - {""}
-        if len(issuers) > 1:
-            return f"{peer.name} files this study under another Issuer of Patient ID than its images had here"
-    return None
+    own = dcmread(result, stop_before_pixels=True, specific_tags=_OWN_IDENTITY)
+    studies = _studies(settings, peer, str(own.StudyInstanceUID))
+    patients = {(_text(one, "PatientID"), _text(one, "IssuerOfPatientID")): one for one in studies}
+    if all(_same_patient(one, own) for one in patients.values()):
+        return None
+    if len(patients) > 1:
+        return Misfiled(f"{peer.name} files this study under several patients: correct it there", None)
+    return Misfiled(
+        f"{peer.name} files this study under another Patient ID or issuer than its images had here: have the "
+        "corrected series sent to this node again, or correct the study there",
+        studies[0],
+    )
+
+
+def _same_patient(filed: Dataset, own: Dataset) -> bool:
+    """Compare Patient ID, and its issuer where both name one."""
+    issuers = {_text(one, "IssuerOfPatientID") for one in (filed, own)} - {""}
+    return _text(filed, "PatientID") == _text(own, "PatientID") and len(issuers) < 2
 
 
 def _studies(settings: Settings, peer: PeerSettings, study_instance_uid: str) -> Sequence[Dataset]:
@@ -68,7 +93,8 @@ def _studies(settings: Settings, peer: PeerSettings, study_instance_uid: str) ->
     query = Dataset()
     query.QueryRetrieveLevel = "STUDY"
     query.StudyInstanceUID = study_instance_uid
-    query.PatientID = query.IssuerOfPatientID = ""
+    for keyword in _ASKED:
+        setattr(query, keyword, "")
     model = StudyRootQueryRetrieveInformationModelFind
     contexts = [(model, ExplicitVRLittleEndian), (model, ImplicitVRLittleEndian)]
     found: list[Dataset] = []

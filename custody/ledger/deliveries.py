@@ -196,19 +196,61 @@ def claim_for_peer(ledger: Ledger, peer: str, owner: str, *, lease_s: float, now
 
 
 def objects_for_peer(ledger: Ledger, job_id: str, peer: str) -> list[StoredObject]:
-    """Return every encoding of the kinds of object that a peer gets of a job, in sending order."""
+    """Return every encoding of the kinds of object that a peer gets of a job, in sending order.
+
+    They are under the patient of the images; `corrected_objects` are not among them.
+    """
     mine = (
         select(result_object.c.kind)
         .join_from(delivery, result_object)
         .where(delivery.c.job_id == job_id, delivery.c.peer == peer)
     )
+    return _objects(ledger, job_id, result_object.c.kind.in_(mine), result_object.c.corrected == "")
+
+
+def corrected_objects(
+    ledger: Ledger, originals: Sequence[StoredObject], corrected: str
+) -> list[StoredObject]:
+    """Return what there is of some objects of one job under a corrected identity, in sending order."""
+    job_id = select(result_object.c.job_id).where(result_object.c.id == originals[0].id).scalar_subquery()
+    kinds = {one.kind for one in originals}
+    return _objects(ledger, job_id, result_object.c.kind.in_(kinds), result_object.c.corrected == corrected)
+
+
+def _objects(ledger: Ledger, job_id: Any, *which: Any) -> list[StoredObject]:
     with ledger.read() as connection:
         rows = connection.execute(
             select(result_object.c.id, *_OBJECT_COLUMNS)
-            .where(result_object.c.job_id == job_id, result_object.c.kind.in_(mine))
+            .where(result_object.c.job_id == job_id, *which)
             .order_by(result_object.c.position)
         )
         return [_stored(row.id, row) for row in rows]
+
+
+def keep_corrected(
+    ledger: Ledger, objects: Sequence[tuple[StoredObject, StoredObject, str]], corrected: str, now: float
+) -> None:
+    """Record objects under a corrected identity: the original, the new one, and the new one's digest.
+
+    Nothing happens for those that are recorded already.
+    """
+    with ledger.write() as connection:
+        for original, new, sha256 in objects:
+            row = connection.execute(select(result_object).where(result_object.c.id == original.id)).one()
+            same = select(result_object.c.id).where(
+                result_object.c.job_id == row.job_id,
+                result_object.c.sop_instance_uid == new.sop_instance_uid,
+            )
+            if connection.execute(same).first() is None:
+                values = {
+                    "id": new.id,
+                    "sop_instance_uid": new.sop_instance_uid,
+                    "path": str(new.path),
+                    "sha256": sha256,
+                    "corrected": corrected,
+                    "written_at": now,
+                }
+                connection.execute(result_object.insert().values(**{**row._mapping, **values}))
 
 
 def _stored(object_id: str, row: Any) -> StoredObject:
@@ -280,7 +322,7 @@ def create_deliveries(connection: Connection, series_id: str, destinations: Dest
     written = connection.execute(
         select(result_object.c.id, result_object.c.job_id, result_object.c.kind, result_object.c.variant)
         .join_from(result_object, job)
-        .where(job.c.series_id == series_id)
+        .where(job.c.series_id == series_id, result_object.c.corrected == "")
         .order_by(job.c.generation, result_object.c.position)
     ).all()
     existing = connection.execute(

@@ -170,6 +170,7 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
                     position=position,
                     kind=stored.kind,
                     variant=stored.variant,
+                    corrected="",
                     sop_class_uid=stored.sop_class_uid,
                     sop_instance_uid=stored.sop_instance_uid,
                     path=str(stored.path),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -13,6 +12,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE
 
 from config import PeerSettings
+from custody.ledger import deliveries
 from custody.ledger.report import status
 from custody.spool import Spool
 from tests.helpers.dicom_peers import LEAVES_SOCKETS, ScriptedPacs, contexts_for, network_defaults
@@ -53,9 +53,9 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
         yield running
 
 
-def checking(port: int, **changes: Any) -> PeerSettings:
+def checking(port: int, rule: str = "hold") -> PeerSettings:
     """Return a peer that is asked for the patient."""
-    return peer("orthanc", port, check_patient="hold", **changes)
+    return peer("orthanc", port, check_patient=rule)
 
 
 def file_study(office: Office, orthanc: Orthanc, **changes: str) -> None:
@@ -117,6 +117,33 @@ def test_results_are_held_while_the_pacs_knows_another_patient(office: Office, o
     office.clock.advance(3600)
     deliver(office, checking(orthanc.dicom_port))
     assert office.states() == ["delivered", "delivered"]
+
+
+@pytest.mark.interop
+def test_results_follow_a_corrected_patient_where_the_site_wants_that(
+    office: Office, orthanc: Orthanc
+) -> None:
+    """All objects arrive under the identity of the PACS; they are stored once, and a retry sends the same."""
+    file_study(office, orthanc, PatientID="P-CORRECTED", PatientName="Corrected^Name")
+    deliver(office, checking(orthanc.dicom_port, rule="rewrite"))
+    assert office.states() == ["delivered", "delivered"]
+    (patient,) = orthanc.get("/patients")
+    assert orthanc.get(f"/patients/{patient}")["MainDicomTags"]["PatientID"] == "P-CORRECTED"
+    sent = [dcmread(path) for path in orthanc.fetch("SEG", office.folder / "there")]
+    assert [str(one.PatientName) for one in sent] == ["Corrected^Name"]
+    kept = sorted((office.folder / "results").glob("*/*.dcm"))
+    assert len(kept) == 4
+    before = [path.read_bytes() for path in kept]
+    originals = deliveries.objects_for_peer(office.ledger, _job_of(office), "pacs")
+    answer = Dataset()
+    answer.PatientID, answer.PatientName = "P-CORRECTED", "Corrected^Name"
+    again = office.corrections(originals, answer)
+    assert office.corrections(originals, answer) == again
+    assert [path.read_bytes() for path in kept] == before
+
+
+def _job_of(office: Office) -> str:
+    return str(office.deliveries()["segmentation"]["job_id"])
 
 
 @pytest.mark.interop

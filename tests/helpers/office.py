@@ -24,6 +24,7 @@ from custody.ledger.reception import NewInstance
 from custody.ledger.states import JobState
 from custody.ledger.tables import delivery, result_object
 from custody.spool import Spool
+from lesionnode.corrections import Corrections
 from scp.courier import Courier
 from tests.helpers.instances import (
     COMPREHENSIVE_3D_SR_STORAGE,
@@ -82,7 +83,12 @@ class Office:
 
     def courier(self, to: PeerSettings) -> Courier:
         """Return the lane of a peer."""
-        return Courier(self.settings(to), to, self.ledger, "lane", self.clock)
+        return Courier(self.settings(to), to, self.ledger, "lane", self.clock, self.corrections)
+
+    @property
+    def corrections(self) -> Corrections:
+        """What writes results under another patient."""
+        return Corrections(self.ledger, self.spool)
 
     def deliveries(self) -> dict[str, Any]:
         """Return the delivery rows by kind of object."""
