@@ -54,6 +54,8 @@ class ResultContext:
         Results get Series Numbers from this one on.
     language
         Of what people read on pictures.
+    lesions_from_ml
+        Single lesions from this volume on get a segment and a measurement group of their own.
 
     Raises
     ------
@@ -74,6 +76,7 @@ class ResultContext:
     content_datetime_utc: datetime
     series_number_base: int = 9000
     language: Language = Language.ENGLISH
+    lesions_from_ml: float = 1.0
 
     def __post_init__(self) -> None:
         for name, longest in _LONGEST.items():

@@ -7,16 +7,14 @@ segment (that there is no lesion, the total severity) stands in the Qualitative 
 from __future__ import annotations
 
 from highdicom import sr
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as dcm_codes
 from pydicom.uid import ExplicitVRLittleEndian
 
-from core import codes
 from core.codes import Code
-from core.domain import HIGHEST_SEVERITY_SCORE, Analysis, Region, ResultKind
-from sr_writer.concepts import ABSENT, PRESENT, QUALITATIVE_EVALUATIONS, UNDETERMINED, concept
-from sr_writer.context import ResultContext, plain_text
+from core.domain import Analysis, ResultKind
+from sr_writer.concepts import concept, private_scheme
+from sr_writer.context import ResultContext
 from sr_writer.documents import (
     device_observer,
     evidence,
@@ -28,6 +26,7 @@ from sr_writer.elements import uid_element
 from sr_writer.equipment import series_description, sign
 from sr_writer.identity import SourceIdentity
 from sr_writer.measurement_groups import GROUP_KINDS, SOURCE_SERIES_PLACEHOLDER, MeasurementGroup, ReportInput
+from sr_writer.qualitative_evaluations import qualitative_evaluations
 from sr_writer.uids import ResultUids
 
 #: Encoding of this object; part of its UIDs, because another encoding is another object.
@@ -36,8 +35,6 @@ VARIANT = "comprehensive-3d"
 # CID 100
 _PROCEDURE_REPORTED = Code("25045-6", "LN", "CT unspecified body region")
 _CT_CHEST = Code("24627-2", "LN", "CT Chest")
-# A viewer that shows the text alone shows no Series Description, which says so too.
-_RESEARCH_ONLY = "Research use only."
 
 
 def measurement_report(
@@ -65,7 +62,7 @@ def measurement_report(
     """
     groups: list[MeasurementGroup] = []
     if segmentation is not None:
-        material = ReportInput(analysis, segmentation, context, uids)
+        material = ReportInput.of(analysis, segmentation, context, uids)
         groups = [group for make_groups in GROUP_KINDS for group in make_groups(material)]
     content = _content(groups, analysis, context)
     result = _document(content, segmentation, context, uids, analysis)
@@ -103,7 +100,7 @@ def _document(
         is_verified=False,
         series_description=series_description("Lesion measurements", source, context, model),
         performed_procedure_codes=[concept(_CT_CHEST)],
-        coding_schemes=[_private_scheme()],
+        coding_schemes=[private_scheme()],
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
 
@@ -121,48 +118,8 @@ def _content(
     )
     if not groups:
         del report[0].ContentSequence[-1]
-    report[0].ContentSequence.append(_qualitative_evaluations(analysis))
+    report[0].ContentSequence.append(qualitative_evaluations(analysis))
     return report
-
-
-def _qualitative_evaluations(analysis: Analysis) -> sr.ContainerContentItem:
-    """Return what is said about the examination as a whole, remarks included (TID 1500 rows 12 to 14)."""
-    contains = sr.RelationshipTypeValues.CONTAINS
-    container = sr.ContainerContentItem(concept(QUALITATIVE_EVALUATIONS), relationship_type=contains)
-    container.ContentSequence = sr.ContentSequence(
-        [
-            sr.CodeContentItem(concept(codes.LESION), concept(_presence(analysis)), contains),
-            *(sr.TextContentItem(concept(name), text, contains) for name, text in _texts(analysis)),
-        ]
-    )
-    return container
-
-
-def _presence(analysis: Analysis) -> Code:
-    """Return whether there is any lesion; without a lung nobody looked, so that is not known."""
-    if analysis.measurements.of(Region.LESIONS).volume_ml > 0:
-        return PRESENT
-    return ABSENT if _lungs_in_view(analysis) else UNDETERMINED
-
-
-def _texts(analysis: Analysis) -> list[tuple[Code, str]]:
-    """Return concept name and value of each sentence about the examination."""
-    texts: list[tuple[Code, str]] = []
-    if _lungs_in_view(analysis):
-        score = f"{analysis.measurements.severity_score} of {HIGHEST_SEVERITY_SCORE}"
-        texts.append((codes.SEVERITY_SCORE, score))
-    if analysis.lesions.model.research_only:
-        texts.append((codes.COMMENT, _RESEARCH_ONLY))
-    return texts + [(codes.COMMENT, plain_text(remark)) for remark in analysis.volume.remarks]
-
-
-def _lungs_in_view(analysis: Analysis) -> bool:
-    lungs = (Region.LUNG_RIGHT, Region.LUNG_LEFT)
-    return any(analysis.measurements.of(lung).volume_ml > 0 for lung in lungs)
-
-
-def _private_scheme() -> CodingSchemeIdentificationItem:
-    return CodingSchemeIdentificationItem(codes.PRIVATE_SCHEME, name=codes.PRIVATE_SCHEME_NAME)
 
 
 def _name_source_series(item: Dataset, series_instance_uid: str) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from core.domain import Analysis, Finding, Language, Lesion, Region, Side, Zone
 from sr_writer.context import ResultContext
 from sr_writer.film.words import WORDS, Words
+from sr_writer.rounding import percent_text, volume_text
 
-#: Single lesions on the page, largest first; the report holds all.
+#: Single lesions on the page, largest first; the report holds more.
 MOST_LESIONS = 5
 _DASH = "–"
 
@@ -124,18 +125,6 @@ def film_content(analysis: Analysis, context: ResultContext) -> FilmContent:
         warning=words.research_only if model.research_only else "",
         remarks=analysis.volume.remarks,
     )
-
-
-def volume_text(volume_ml: float) -> str:
-    """Show a volume in ml: small ones with a decimal."""
-    return f"{volume_ml:.0f} ml" if volume_ml >= 10 or volume_ml == 0 else f"{volume_ml:.1f} ml"
-
-
-def percent_text(percent: float) -> str:
-    """Show a share: a trace is not nothing, and nearly all is not all."""
-    if 0 < percent < 0.1:
-        return "< 0.1 %"
-    return f"{percent:.0f} %" if percent == 0 or percent >= 10 else f"{percent:.1f} %"
 
 
 def _subtitle(analysis: Analysis, context: ResultContext, words: Words) -> str:
