@@ -173,6 +173,7 @@ def _lesion(lesion: Lesion, words: Words) -> tuple[str, ...]:
         words.lungs[lesion.side],
         words.classes[lesion.lesion_class],
         volume_text(lesion.volume_ml),
+        f"{lesion.long_axis_mm:.0f} mm",
         _attenuation(lesion.mean_hu),
     )
 
