@@ -179,12 +179,14 @@ class ModelSettings(_Section):
 
 
 class ResultSettings(_Section):
-    """How results look to people."""
+    """What results hold, and how they look to people."""
 
     language: Language = Language.ENGLISH
     """Of the film. Coded content and remarks are English in every language."""
     refusals: bool = True
     """Whether peers get a page and a report that say why a series was not analysed."""
+    lesions_from_ml: Annotated[float, Field(ge=0)] = 1.0
+    """Single lesions from this volume on get a segment and a measurement group of their own."""
 
 
 class DeliverySettings(_Section):

@@ -14,6 +14,7 @@ class Code(NamedTuple):
 
 
 #: Concepts that no public scheme offers; declared in Coding Scheme Identification Sequence (0008,0110).
+#: docs/results.md has a table of them.
 PRIVATE_SCHEME = "99LESIONNODE"
 PRIVATE_SCHEME_NAME = "lesion-node concepts"
 
@@ -22,23 +23,49 @@ LUNG = Code("39607008", "SCT", "Lung")
 RIGHT = Code("24028007", "SCT", "Right")
 LEFT = Code("7771000", "SCT", "Left")
 BILATERAL = Code("51440002", "SCT", "Bilateral")
+# Zone of lung: CID 6171. CID 2 has superior and inferior, but nothing for the middle of three
+UPPER_ZONE = Code("281392002", "SCT", "Upper zone of lung")
+MIDDLE_ZONE = Code("281393007", "SCT", "Middle zone of lung")
+LOWER_ZONE = Code("281394001", "SCT", "Lower zone of lung")
 
 # Segmented property: category CID 7150, types CID 7151 and following
 ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
 MORPHOLOGICALLY_ALTERED_STRUCTURE = Code("49755003", "SCT", "Morphologically Altered Structure")
 GROUND_GLASS_OPACITY = Code("112120", "DCM", "Ground glass opacity")
 CONSOLIDATION = Code("95436008", "SCT", "Lung consolidation")
+# CID 6104 has the two separately, no public scheme has one that is both
+MIXED_OPACITY = Code("mixed-opacity", PRIVATE_SCHEME, "Mixed ground glass opacity and consolidation")
 LESION = Code("52988006", "SCT", "Lesion")
 
 # Measurements: TID 1411, CID 7469 / 7461
 VOLUME = Code("118565006", "SCT", "Volume")
 ATTENUATION_MEAN = Code("112181", "DCM", "Attenuation Coefficient Mean")
 ATTENUATION_SD = Code("112183", "DCM", "Attenuation Coefficient Standard Deviation")
+# Of a lesion its share of the lung; of a lung the share that is lesion
+PERCENT_LESION = Code("percent-lesion", PRIVATE_SCHEME, "Percent of lung volume that is lesion")
 PERCENT_OF_LUNG = Code("percent-of-lung", PRIVATE_SCHEME, "Percent of lung volume")
 LESION_COUNT = Code("lesion-count", PRIVATE_SCHEME, "Number of lesions")
 SEVERITY_SCORE = Code("severity-6-zone", PRIVATE_SCHEME, "CT severity score, six zones, 0-24")
 
-# Free text about the examination: CID 6, PS3.16
+# A single lesion. Axes: CID 7470
+LONG_AXIS = Code("103339001", "SCT", "Long Axis")
+SHORT_AXIS = Code("103340004", "SCT", "Short Axis")
+PERCENT_CONSOLIDATION = Code(
+    "percent-consol", PRIVATE_SCHEME, "Percent of lesion volume that is consolidation"
+)
+# A point is SCOORD3D elsewhere; TID 1411 takes none beside a segment, Comprehensive SR takes none at all
+CENTROID_X = Code("centroid-x", PRIVATE_SCHEME, "Centroid, x, to the patient's left")
+CENTROID_Y = Code("centroid-y", PRIVATE_SCHEME, "Centroid, y, to the patient's back")
+CENTROID_Z = Code("centroid-z", PRIVATE_SCHEME, "Centroid, z, to the patient's head")
+
+# A zone of a lung. Not the names of a whole lung's numbers: these stand in the group of a lung, and a reader
+# that takes a group's numbers by their names alone must not take a zone's for the lung's
+ZONE_PERCENT_LESION = Code("zone-percent", PRIVATE_SCHEME, "Percent of zone volume that is lesion")
+ZONE_LESION_VOLUME = Code("zone-lesion-vol", PRIVATE_SCHEME, "Lesion volume in zone")
+ZONE_SCORE = Code("zone-score", PRIVATE_SCHEME, "CT severity score of zone, 0-4")
+
+# Free text about the examination: PS3.16 annex D; TID 1500 row 14 takes any name
+SUMMARY = Code("121111", "DCM", "Summary")
 COMMENT = Code("121106", "DCM", "Comment")
 
 # Key Object Selection document title: CID 7010
@@ -47,6 +74,7 @@ OF_INTEREST = Code("113000", "DCM", "Of Interest")
 REJECTED_FOR_QUALITY = Code("113001", "DCM", "Rejected for Quality Reasons")
 
 # Units: UCUM
+MILLIMETER = Code("mm", "UCUM", "millimeter")
 CUBIC_CENTIMETER = Code("cm3", "UCUM", "Cubic centimeter")
 PERCENT = Code("%", "UCUM", "Percent")
 HOUNSFIELD_UNIT = Code("[hnsf'U]", "UCUM", "Hounsfield unit")

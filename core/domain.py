@@ -293,6 +293,22 @@ class RegionMeasurement:
     sd_hu: float | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxedMask:
+    """Some voxels of a volume, kept as the mask of a box around them.
+
+    Parameters
+    ----------
+    start_zyx
+        Index of the box's first voxel in the volume.
+    mask_zyx
+        bool, the size of the box.
+    """
+
+    start_zyx: tuple[int, int, int]
+    mask_zyx: NDArray[np.bool_]
+
+
 @dataclass(frozen=True, slots=True)
 class Lesion:
     """One connected lesion (26-neighbourhood).
@@ -313,6 +329,11 @@ class Lesion:
         Mean attenuation.
     centroid_lps_mm
         Centre of mass, LPS mm.
+    long_axis_mm, short_axis_mm
+        Largest caliper in the axial plane where its area is largest, and its width perpendicular to it
+        (`inference.lesion_axes`).
+    voxels
+        Which voxels it is, on the grid of the source; left out where lesions are compared.
     """
 
     number: int
@@ -322,6 +343,9 @@ class Lesion:
     consolidation_share: float
     mean_hu: float
     centroid_lps_mm: tuple[float, float, float]
+    long_axis_mm: float
+    short_axis_mm: float
+    voxels: BoxedMask = field(compare=False, repr=False)
 
 
 class Zone(StrEnum):
@@ -333,6 +357,11 @@ class Zone(StrEnum):
     UPPER_LEFT = "upper_left"
     MIDDLE_LEFT = "middle_left"
     LOWER_LEFT = "lower_left"
+
+    @property
+    def side(self) -> Side:
+        """The lung that the zone belongs to."""
+        return Side.RIGHT if self.name.endswith("RIGHT") else Side.LEFT
 
 
 #: The most that the scores of all zones can add up to.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from core.domain import FINDING_LABEL, LUNG_LABEL, LesionMask, LungMask, Region, Side, Zone
+
+Box = tuple[slice, slice, slice]
 
 _THIRDS = ("lower", "middle", "upper")
 
@@ -35,6 +39,17 @@ def region_mask_zyx(region: Region, lungs: LungMask, lesions: LesionMask) -> NDA
         return in_lung
     found: NDArray[np.bool_] = np.logical_and(in_lung, lesion_labels == FINDING_LABEL[region.finding])
     return found
+
+
+def bounding_box(labels_zyx: NDArray[Any]) -> Box:
+    """Return the smallest box around everything that is not 0; an empty one where there is nothing."""
+    by_zy = np.any(labels_zyx, axis=2)
+    by_x = np.any(labels_zyx, axis=(0, 1))
+    z, y, x = (
+        slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0)
+        for used in (np.flatnonzero(flags) for flags in (np.any(by_zy, axis=1), np.any(by_zy, axis=0), by_x))
+    )
+    return z, y, x
 
 
 def zone_slices(in_lung_z: NDArray[np.bool_], side: Side) -> dict[Zone, NDArray[np.intp]]:

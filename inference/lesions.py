@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 from skimage.measure import label as label_components
 
 from core.domain import (
     FINDING_LABEL,
     LUNG_LABEL,
+    BoxedMask,
     CtVolume,
     Finding,
     Lesion,
@@ -25,8 +27,9 @@ from core.domain import (
     ZoneMeasurement,
 )
 from core.errors import InferenceError
-from core.geometry import CanonicalOrder
-from core.regions import zone_slices
+from core.geometry import CanonicalOrder, Geometry
+from core.regions import Box, bounding_box, zone_slices
+from inference.lesion_axes import axes_mm
 
 _FINDINGS = len(FINDING_LABEL) + 1
 #: Number of pairs of labels; the pair of a voxel is its lung label × `_FINDINGS` + its lesion label.
@@ -37,8 +40,6 @@ _HU_VALUES, _HU_OFFSET = 65536, 32768
 _SLAB = 16
 #: Percent of a zone from which its score is 2, 3, 4; any lesion below scores 1.
 _SCORE_STEPS_PERCENT = (25.0, 50.0, 75.0)
-
-_Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def measure(
     Returns
     -------
     LesionMeasurements
-        Volumes in ml, attenuation in HU (population standard deviation), centroids in LPS mm.
+        Volumes in ml, attenuation in HU (population standard deviation), centroids in LPS mm, axes in mm.
 
     Raises
     ------
@@ -91,7 +92,7 @@ def measure(
         A mask is not on the volume's grid or holds an unknown label.
     """
     _check(volume, lungs, lesions)
-    box = _bounding_box(lungs.labels_zyx > 0)
+    box = bounding_box(lungs.labels_zyx)
     pairs = lungs.labels_zyx[box] * np.uint8(_FINDINGS)
     pairs += lesions.labels_zyx[box]
     regions = _regions(_histograms(volume.hu_zyx[box], pairs), volume.geometry.voxel_ml)
@@ -121,17 +122,6 @@ def _check(volume: CtVolume, lungs: LungMask, lesions: LesionMask) -> None:
                 f"The {name} mask holds the unknown label {int(labels.max())}: nothing was measured; "
                 "check that the model package's labels are those of its manifest."
             )
-
-
-def _bounding_box(mask_zyx: NDArray[np.bool_]) -> _Box:
-    """Return the smallest box around a mask, an empty one where the mask is empty."""
-    by_slice = mask_zyx.any(axis=(1, 2))
-    if not by_slice.any():
-        return np.s_[0:0, 0:0, 0:0]
-    plane = np.asarray(mask_zyx[by_slice].any(axis=0))
-    spans = [np.flatnonzero(line)[[0, -1]] for line in (by_slice, plane.any(axis=1), plane.any(axis=0))]
-    z, y, x = (slice(int(first), int(last) + 1) for first, last in spans)
-    return z, y, x
 
 
 def _histograms(hu_zyx: NDArray[np.int16], pairs_zyx: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -213,11 +203,11 @@ def _zone(zone: Zone, lung: int, lesion: int, voxel_ml: float) -> ZoneMeasuremen
 
 
 def _single_lesions(
-    volume: CtVolume, pairs_zyx: NDArray[np.uint8], box: _Box, rules: MeasurementRules
+    volume: CtVolume, pairs_zyx: NDArray[np.uint8], box: Box, rules: MeasurementRules
 ) -> tuple[Lesion, ...]:
     """Return the connected lesions that are large enough, largest first."""
     lesion = (pairs_zyx > _FINDINGS) & (pairs_zyx % _FINDINGS > 0)
-    inner = _bounding_box(lesion)
+    inner = bounding_box(lesion)
     labels, count = label_components(lesion[inner], connectivity=3, return_num=True)
     if count == 0:
         return ()
@@ -237,24 +227,39 @@ def _single_lesions(
     )
     totals = [np.bincount(numbers, weights=value.astype(np.float64))[listed] for value in values]
     means = np.stack(totals, axis=1) / sizes[listed, None]
-    corner = [outer.start + own.start for outer, own in zip(box, inner, strict=True)]
+    corner = tuple(outer.start + own.start for outer, own in zip(box, inner, strict=True))
     centroids = volume.geometry.to_lps_mm(means[:, 3:] + corner)
     # Equal sizes are ordered from head to foot and front to back: numbering ignores the storage order.
     order = np.lexsort((*np.round(centroids * [1, 1, -1], 3).T, -sizes[listed]))
+    boxes = find_objects(labels)
     return tuple(
-        _lesion(number, sizes[listed[at]] * volume.geometry.voxel_ml, means[at], centroids[at], rules)
+        _lesion(
+            number,
+            _cut_out(labels, int(listed[at]), boxes[listed[at] - 1], corner),
+            means[at],
+            centroids[at],
+            volume.geometry,
+            rules,
+        )
         for number, at in enumerate(order, start=1)
     )
 
 
+def _cut_out(labels_zyx: NDArray[np.intp], label: int, box: Box, corner: tuple[int, ...]) -> BoxedMask:
+    """Return the voxels of one component; `corner` is where the labels begin in the volume."""
+    z, y, x = (one.start + offset for one, offset in zip(box, corner, strict=True))
+    return BoxedMask((z, y, x), labels_zyx[box] == label)
+
+
 def _lesion(
     number: int,
-    volume_ml: float,
+    voxels: BoxedMask,
     means: NDArray[np.float64],
     centroid: NDArray[np.float64],
+    geometry: Geometry,
     rules: MeasurementRules,
 ) -> Lesion:
-    """Build a lesion from the means over its voxels: consolidation, right, HU."""
+    """Build a lesion from its voxels and the means over them: consolidation, right, HU."""
     share = float(means[0])
     if share < rules.mixed_from:
         lesion_class = LesionClass.GROUND_GLASS
@@ -263,5 +268,16 @@ def _lesion(
     else:
         lesion_class = LesionClass.MIXED
     x, y, z = (float(value) for value in centroid)
-    side = Side.RIGHT if means[1] >= 0.5 else Side.LEFT
-    return Lesion(number, lesion_class, side, float(volume_ml), share, float(means[2]), (x, y, z))
+    long_axis_mm, short_axis_mm = axes_mm(voxels.mask_zyx, geometry)
+    return Lesion(
+        number=number,
+        lesion_class=lesion_class,
+        side=Side.RIGHT if means[1] >= 0.5 else Side.LEFT,
+        volume_ml=int(np.count_nonzero(voxels.mask_zyx)) * geometry.voxel_ml,
+        consolidation_share=share,
+        mean_hu=float(means[2]),
+        centroid_lps_mm=(x, y, z),
+        long_axis_mm=long_axis_mm,
+        short_axis_mm=short_axis_mm,
+        voxels=voxels,
+    )

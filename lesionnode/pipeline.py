@@ -176,6 +176,8 @@ def result_json(analysed: Analysed) -> dict[str, Any]:
                 "consolidation_share": _rounded(lesion.consolidation_share),
                 "mean_hu": _rounded(lesion.mean_hu),
                 "centroid_lps_mm": [_rounded(value) for value in lesion.centroid_lps_mm],
+                "long_axis_mm": _rounded(lesion.long_axis_mm),
+                "short_axis_mm": _rounded(lesion.short_axis_mm),
             }
             for lesion in numbers.lesions
         ],
@@ -254,19 +256,21 @@ def result_context(
         station_name=settings.node.ae_title,
         generation=generation,
         source_digests=source_digests,
-        settings_digest=settings_digest(settings.models),
+        settings_digest=settings_digest(settings),
         provider=provider,
         content_datetime_utc=datetime.fromtimestamp(content_time_s, UTC),
         language=settings.results.language,
         predecessors=predecessors,
+        lesions_from_ml=settings.results.lesions_from_ml,
     )
 
 
-def settings_digest(settings: ModelSettings) -> str:
-    """Return the digest of the settings that change numbers; it is part of the results' UIDs."""
+def settings_digest(settings: Settings) -> str:
+    """Return the digest of the settings that change numbers or segments; it is part of the results' UIDs."""
     values = {
-        "smallest_lesion_ml": settings.smallest_lesion_ml,
-        "consolidation_from_hu": settings.consolidation_from_hu,
+        "smallest_lesion_ml": settings.models.smallest_lesion_ml,
+        "consolidation_from_hu": settings.models.consolidation_from_hu,
+        "lesions_from_ml": settings.results.lesions_from_ml,
     }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -1,30 +1,44 @@
-"""What each region is called, coded and drawn as; one table for the SEG and the SR."""
+"""What regions, lesions and zones are called, coded and drawn as; one table for the SEG and the SR."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from highdicom.color import CIELabColor
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept
 
 from core import codes
-from core.codes import PRIVATE_SCHEME, Code
-from core.domain import Finding, LesionMeasurements, ModelIdentity, Region, Side
+from core.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, Code
+from core.domain import Finding, LesionClass, LesionMeasurements, ModelIdentity, Region, Side, Zone
 from sr_writer.context import ResultContext
 
 # CID 240
 PRESENT = Code("52101004", "SCT", "Present")
 ABSENT = Code("272519000", "SCT", "Absent")
 UNDETERMINED = Code("373068000", "SCT", "Undetermined")
+# TID 1419 row 10, values CID 244
+LATERALITY = Code("272741003", "SCT", "Laterality")
 # TID 1500 row 12
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
-#: Share of a lung that is lesion; the counterpart of `core.codes.PERCENT_OF_LUNG`, which is a lesion's share.
-PERCENT_LESION = Code("percent-lesion", PRIVATE_SCHEME, "Percent of lung volume that is lesion")
 # CID 7162
 _MORPHOLOGICAL_OPERATIONS = Code("123104", "DCM", "Morphological Operations")
 
-_SIDE = {Side.RIGHT: codes.RIGHT, Side.LEFT: codes.LEFT}
-_FINDING = {
+SIDE_CODE = {Side.RIGHT: codes.RIGHT, Side.LEFT: codes.LEFT}
+LESION_CLASS_CODE = {
+    LesionClass.GROUND_GLASS: codes.GROUND_GLASS_OPACITY,
+    LesionClass.CONSOLIDATION: codes.CONSOLIDATION,
+    LesionClass.MIXED: codes.MIXED_OPACITY,
+}
+ZONE_CODE = {
+    Zone.UPPER_RIGHT: codes.UPPER_ZONE,
+    Zone.MIDDLE_RIGHT: codes.MIDDLE_ZONE,
+    Zone.LOWER_RIGHT: codes.LOWER_ZONE,
+    Zone.UPPER_LEFT: codes.UPPER_ZONE,
+    Zone.MIDDLE_LEFT: codes.MIDDLE_ZONE,
+    Zone.LOWER_LEFT: codes.LOWER_ZONE,
+}
+FINDING_CODE = {
     Finding.GROUND_GLASS: codes.GROUND_GLASS_OPACITY,
     Finding.CONSOLIDATION: codes.CONSOLIDATION,
 }
@@ -37,8 +51,9 @@ _LABEL = {
     Region.CONSOLIDATION_LEFT: "Consolidation, left",
     Region.LESIONS: "All lesions",
 }
-# CIELab; told apart by lightness as well, for readers with colour vision deficiency.
-_COLOR_LAB = {
+#: Recommended Display CIELab Value (0062,000D); told apart by lightness as well, for readers with colour
+#: vision deficiency.
+COLOR_LAB = {
     Region.LUNG_RIGHT: (75.0, -15.0, -25.0),
     Region.LUNG_LEFT: (65.0, -10.0, -35.0),
     Region.GROUND_GLASS_RIGHT: (90.0, -5.0, 70.0),
@@ -72,9 +87,9 @@ class RegionConcept:
     @classmethod
     def of(cls, region: Region) -> RegionConcept:
         """Return the concept of a region."""
-        laterality = codes.BILATERAL if region.side is None else _SIDE[region.side]
+        laterality = codes.BILATERAL if region.side is None else SIDE_CODE[region.side]
         if region.finding is not None:
-            property_type = _FINDING[region.finding]
+            property_type = FINDING_CODE[region.finding]
         else:
             property_type = codes.LESION if region is Region.LESIONS else codes.LUNG
         category = (
@@ -90,9 +105,29 @@ def side_found(region: Region, measurements: LesionMeasurements) -> Code:
     possible = RegionConcept.of(region).laterality
     if possible != codes.BILATERAL:
         return possible
-    lungs = ((Region.LUNG_RIGHT, codes.RIGHT), (Region.LUNG_LEFT, codes.LEFT))
-    diseased = [side for lung, side in lungs if measurements.of(lung).percent_of_lung > 0]
-    return diseased[0] if len(diseased) == 1 else possible
+    return laterality(sides_with(measurements)) or possible
+
+
+def sides_with(
+    measurements: LesionMeasurements, findings: Collection[Finding] = tuple(Finding)
+) -> tuple[Side, ...]:
+    """Return the lungs that have any of some findings."""
+    return tuple(
+        side
+        for side in Side
+        if any(
+            one.volume_ml > 0
+            for one in measurements.regions
+            if one.region.side is side and one.region.finding in findings
+        )
+    )
+
+
+def laterality(sides: Sequence[Side]) -> Code | None:
+    """Return the Laterality (CID 244) of one lung or both, None of no lung."""
+    if len(sides) > 1:
+        return codes.BILATERAL
+    return SIDE_CODE[sides[0]] if sides else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +167,9 @@ class Algorithm:
         return cls(model.name, model.version, model.manufacturer, Code(*model.family_code), parameters)
 
 
-def color(region: Region) -> CIELabColor:
-    """Return the Recommended Display CIELab Value (0062,000D) of a region."""
-    return CIELabColor(*_COLOR_LAB[region])
+def private_scheme() -> CodingSchemeIdentificationItem:
+    """Return the declaration of the private scheme, for Coding Scheme Identification Sequence (0008,0110)."""
+    return CodingSchemeIdentificationItem(PRIVATE_SCHEME, name=PRIVATE_SCHEME_NAME)
 
 
 def concept(code: Code) -> CodedConcept:

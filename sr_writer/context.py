@@ -57,6 +57,8 @@ class ResultContext:
         Of what people read on pictures.
     predecessors
         Objects of the earlier result of this series that were sent; this result replaces them.
+    lesions_from_ml
+        Single lesions from this volume on get a segment and a measurement group of their own.
 
     Raises
     ------
@@ -78,6 +80,7 @@ class ResultContext:
     series_number_base: int = 9000
     language: Language = Language.ENGLISH
     predecessors: tuple[Predecessor, ...] = ()
+    lesions_from_ml: float = 1.0
 
     def __post_init__(self) -> None:
         for name, longest in _LONGEST.items():

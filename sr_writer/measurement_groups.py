@@ -1,12 +1,12 @@
 """Measurement groups of the report: TID 1411, each about one segment of the SEG.
 
-A kind of group is a function from `ReportInput` to a list; a further kind (single lesions, zones, priors) is
-one more function in `GROUP_KINDS`.
+A kind of group is a function from `ReportInput` to a list; a further kind (priors) is one more function in
+`GROUP_KINDS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from highdicom import sr
@@ -14,14 +14,16 @@ from pydicom.dataset import Dataset
 
 from core import codes
 from core.codes import Code
-from core.domain import Analysis, Region, RegionMeasurement
-from sr_writer.concepts import ABSENT, PERCENT_LESION, PRESENT, Algorithm, RegionConcept, concept, side_found
+from core.domain import Analysis, Region, RegionMeasurement, Side, ZoneMeasurement
+from sr_writer.concepts import ABSENT, PRESENT, SIDE_CODE, ZONE_CODE, concept
 from sr_writer.context import ResultContext
+from sr_writer.segments import Segment, lesion_segment_number, lesions_of_their_own, segments_of
 from sr_writer.uids import ResultUids
 
 #: Stands for the Series Instance UID of the source until the report is built: the library judges UIDs, and a
 #: source's has to be repeated as it is.
 SOURCE_SERIES_PLACEHOLDER = "2.25.1"
+_DIGITS = 7
 
 MeasurementGroup = sr.VolumetricROIMeasurementsAndQualitativeEvaluations
 
@@ -36,18 +38,28 @@ class ReportInput:
         Source and numbers.
     segmentation
         The SEG that the groups refer to.
-    context, uids
-        Circumstances and UIDs.
+    context
+        Circumstances.
+    segments
+        What the SEG holds, by Segment Number.
     """
 
     analysis: Analysis
     segmentation: Dataset
     context: ResultContext
-    uids: ResultUids
+    segments: Mapping[int, Segment]
+
+    @classmethod
+    def of(
+        cls, analysis: Analysis, segmentation: Dataset, context: ResultContext, uids: ResultUids
+    ) -> ReportInput:
+        """Describe the segments of an analysis once more, as its SEG has them."""
+        segments = {one.number: one for one in segments_of(analysis, context, uids)}
+        return cls(analysis, segmentation, context, segments)
 
 
 def lung_groups(material: ReportInput) -> list[MeasurementGroup]:
-    """Return each lung in view: volume, attenuation, how much of it is lesion, and whether any is."""
+    """Return each lung in view: volume, attenuation, how much of it and of its zones is lesion."""
     groups = []
     measurements = material.analysis.measurements
     for region in (Region.LUNG_RIGHT, Region.LUNG_LEFT):
@@ -59,9 +71,10 @@ def lung_groups(material: ReportInput) -> list[MeasurementGroup]:
             )
             numbers = [
                 *_volume_and_attenuation(measured),
-                _number(PERCENT_LESION, measured.percent_of_lung, codes.PERCENT),
+                _number(codes.PERCENT_LESION, measured.percent_of_lung, codes.PERCENT),
+                *_zones(material, region.side),
             ]
-            groups.append(_group(material, region, numbers, [evaluation]))
+            groups.append(_group(material, region.value, numbers, [evaluation]))
     return groups
 
 
@@ -75,11 +88,11 @@ def finding_groups(material: ReportInput) -> list[MeasurementGroup]:
                 *_volume_and_attenuation(measured),
                 _number(codes.PERCENT_OF_LUNG, measured.percent_of_lung, codes.PERCENT),
             ]
-            groups.append(_group(material, region, numbers))
+            groups.append(_group(material, region.value, numbers))
     return groups
 
 
-def lesion_group(material: ReportInput) -> list[MeasurementGroup]:
+def all_lesions_group(material: ReportInput) -> list[MeasurementGroup]:
     """Return all lesions together, where there is any: also their number and the severity of all."""
     measurements = material.analysis.measurements
     measured = measurements.of(Region.LESIONS)
@@ -91,30 +104,68 @@ def lesion_group(material: ReportInput) -> list[MeasurementGroup]:
         _number(codes.LESION_COUNT, len(measurements.lesions), codes.NO_UNITS),
         _number(codes.SEVERITY_SCORE, measurements.severity_score, codes.NO_UNITS),
     ]
-    return [_group(material, Region.LESIONS, numbers)]
+    return [_group(material, Region.LESIONS.value, numbers)]
+
+
+def single_lesion_groups(material: ReportInput) -> list[MeasurementGroup]:
+    """Return the larger lesions one by one: how large, how dense, and where."""
+    groups = []
+    for lesion in lesions_of_their_own(material.analysis, material.context):
+        x_mm, y_mm, z_mm = lesion.centroid_lps_mm
+        numbers = [
+            _number(codes.VOLUME, lesion.volume_ml, codes.CUBIC_CENTIMETER),
+            _number(codes.ATTENUATION_MEAN, lesion.mean_hu, codes.HOUNSFIELD_UNIT),
+            _number(codes.LONG_AXIS, lesion.long_axis_mm, codes.MILLIMETER),
+            _number(codes.SHORT_AXIS, lesion.short_axis_mm, codes.MILLIMETER),
+            _number(codes.PERCENT_CONSOLIDATION, 100.0 * lesion.consolidation_share, codes.PERCENT),
+            _number(codes.CENTROID_X, x_mm, codes.MILLIMETER),
+            _number(codes.CENTROID_Y, y_mm, codes.MILLIMETER),
+            _number(codes.CENTROID_Z, z_mm, codes.MILLIMETER),
+        ]
+        groups.append(_group(material, lesion_segment_number(lesion), numbers))
+    return groups
+
+
+def _zones(material: ReportInput, side: Side | None) -> list[sr.Measurement]:
+    """Return the numbers of a lung's zones."""
+    zones = material.analysis.measurements.zones
+    return [number for zone in zones if zone.zone.side is side for number in _zone(zone)]
+
+
+def _zone(measured: ZoneMeasurement) -> list[sr.Measurement]:
+    """Return a zone's numbers, each with its own Finding Site (TID 1419 rows 9 and 10); none of no lung."""
+    if measured.lung_ml <= 0:
+        return []
+    where, side = ZONE_CODE[measured.zone], SIDE_CODE[measured.zone.side]
+    return [
+        _number(name, value, unit, [sr.FindingSite(concept(where), laterality=concept(side))])
+        for name, value, unit in (
+            (codes.ZONE_PERCENT_LESION, measured.percent, codes.PERCENT),
+            (codes.ZONE_LESION_VOLUME, measured.lesion_ml, codes.CUBIC_CENTIMETER),
+            (codes.ZONE_SCORE, measured.score, codes.NO_UNITS),
+        )
+    ]
 
 
 def _group(
     material: ReportInput,
-    region: Region,
+    segment_number: int,
     numbers: list[sr.Measurement],
     evaluations: list[sr.QualitativeEvaluation] | None = None,
 ) -> MeasurementGroup:
-    names = RegionConcept.of(region)
-    algorithm = Algorithm.of(region, material.analysis.lesions.model, material.context)
-    side = side_found(region, material.analysis.measurements)
-    segmentation = material.segmentation
+    segment, segmentation = material.segments[segment_number], material.segmentation
+    algorithm = segment.algorithm
     return MeasurementGroup(
-        tracking_identifier=sr.TrackingIdentifier(material.uids.tracking(region), names.label),
+        tracking_identifier=sr.TrackingIdentifier(segment.tracking_uid, segment.label),
         referenced_segment=sr.ReferencedSegment(
             sop_class_uid=str(segmentation.SOPClassUID),
             sop_instance_uid=str(segmentation.SOPInstanceUID),
-            segment_number=region.value,
+            segment_number=segment.number,
             source_series=sr.SourceSeriesForSegmentation(SOURCE_SERIES_PLACEHOLDER),
         ),
-        finding_category=concept(names.category),
-        finding_type=concept(names.property_type),
-        finding_sites=[sr.FindingSite(concept(names.anatomy), laterality=concept(side))],
+        finding_category=concept(segment.category),
+        finding_type=concept(segment.property_type),
+        finding_sites=[sr.FindingSite(concept(segment.anatomy), laterality=concept(segment.laterality))],
         # Algorithm Manufacturer is left out: readers do not know it yet, and the SEG names it.
         algorithm_id=sr.AlgorithmIdentification(
             algorithm.name, algorithm.version, [algorithm.parameters], concept(algorithm.family)
@@ -133,8 +184,12 @@ def _volume_and_attenuation(measured: RegionMeasurement) -> list[sr.Measurement]
     return numbers
 
 
-def _number(name: Code, value: float, unit: Code) -> sr.Measurement:
-    measurement = sr.Measurement(concept(name), value, concept(unit))
+def _number(
+    name: Code, value: float, unit: Code, sites: Sequence[sr.FindingSite] | None = None
+) -> sr.Measurement:
+    # More digits than any scan has, and few enough for viewers, which show all of them.
+    rounded = float(f"{value:.{_DIGITS}g}")
+    measurement = sr.Measurement(concept(name), rounded, concept(unit), finding_sites=sites)
     if isinstance(value, int):
         # The library writes a count as "17.0", and viewers show it like that.
         measurement[0].MeasuredValueSequence[0].NumericValue = str(value)
@@ -145,5 +200,6 @@ def _number(name: Code, value: float, unit: Code) -> sr.Measurement:
 GROUP_KINDS: tuple[Callable[[ReportInput], list[MeasurementGroup]], ...] = (
     lung_groups,
     finding_groups,
-    lesion_group,
+    all_lesions_group,
+    single_lesion_groups,
 )

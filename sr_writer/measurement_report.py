@@ -6,24 +6,15 @@ segment (that there is no lesion, the total severity) stands in the Qualitative 
 
 from __future__ import annotations
 
-from highdicom import sr
 from pydicom.dataset import Dataset
 
-from core import codes
-from core.codes import Code
-from core.domain import HIGHEST_SEVERITY_SCORE, Analysis, Region
+from core.domain import Analysis
 from core.forms import ResultForm
-from sr_writer.concepts import ABSENT, PRESENT, UNDETERMINED
-from sr_writer.context import ResultContext, plain_text
+from sr_writer.context import ResultContext
 from sr_writer.identity import SourceIdentity
 from sr_writer.measurement_groups import GROUP_KINDS, MeasurementGroup, ReportInput
-from sr_writer.report_document import (
-    ReportFrame,
-    code_answer,
-    report_document,
-    research_comment,
-    text_item,
-)
+from sr_writer.qualitative_evaluations import qualitative_evaluations
+from sr_writer.report_document import ReportFrame, report_document
 from sr_writer.uids import ResultUids
 
 
@@ -55,7 +46,7 @@ def measurement_report(
     """
     groups: list[MeasurementGroup] = []
     if segmentation is not None:
-        material = ReportInput(analysis, segmentation, context, uids)
+        material = ReportInput.of(analysis, segmentation, context, uids)
         groups = [group for make_groups in GROUP_KINDS for group in make_groups(material)]
     frame = ReportFrame(
         title="Lesion measurements",
@@ -64,26 +55,4 @@ def measurement_report(
         model=analysis.lesions.model,
         form=form,
     )
-    return report_document(frame, groups, _evaluations(analysis), identity, context, uids)
-
-
-def _evaluations(analysis: Analysis) -> list[sr.ContentItem]:
-    """Return what is said about the examination as a whole, remarks included (TID 1500 rows 12 to 14)."""
-    evaluations = [code_answer(codes.LESION, _presence(analysis))]
-    if _lungs_in_view(analysis):
-        score = f"{analysis.measurements.severity_score} of {HIGHEST_SEVERITY_SCORE}"
-        evaluations.append(text_item(codes.SEVERITY_SCORE, score))
-    evaluations += research_comment(analysis.lesions.model)
-    return evaluations + [text_item(codes.COMMENT, plain_text(one)) for one in analysis.volume.remarks]
-
-
-def _presence(analysis: Analysis) -> Code:
-    """Return whether there is any lesion; without a lung nobody looked, so that is not known."""
-    if analysis.measurements.of(Region.LESIONS).volume_ml > 0:
-        return PRESENT
-    return ABSENT if _lungs_in_view(analysis) else UNDETERMINED
-
-
-def _lungs_in_view(analysis: Analysis) -> bool:
-    lungs = (Region.LUNG_RIGHT, Region.LUNG_LEFT)
-    return any(analysis.measurements.of(lung).volume_ml > 0 for lung in lungs)
+    return report_document(frame, groups, qualitative_evaluations(analysis), identity, context, uids)

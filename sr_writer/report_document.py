@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from highdicom import sr
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as dcm_codes
 from pydicom.uid import ExplicitVRLittleEndian
@@ -19,7 +18,7 @@ from core import codes
 from core.codes import Code
 from core.domain import ModelIdentity, ResultKind
 from core.forms import ReportClass, ResultForm
-from sr_writer.concepts import QUALITATIVE_EVALUATIONS, concept
+from sr_writer.concepts import QUALITATIVE_EVALUATIONS, concept, private_scheme
 from sr_writer.context import ResultContext
 from sr_writer.documents import (
     device_observer,
@@ -153,7 +152,7 @@ def _document(
         is_verified=False,
         series_description=series_description(frame.title, frame.headers[0], context, frame.model),
         performed_procedure_codes=[concept(_CT_CHEST)],
-        coding_schemes=[CodingSchemeIdentificationItem(codes.PRIVATE_SCHEME, name=codes.PRIVATE_SCHEME_NAME)],
+        coding_schemes=[private_scheme()],
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     return document

@@ -1,15 +1,16 @@
-"""The pixels of a segmentation: one region at a time, one bit per pixel."""
+"""The pixels of a segmentation: one segment at a time, one bit per pixel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain import Analysis, LesionMask, LungMask, Region
-from core.regions import region_mask_zyx
+from core.domain import Analysis, BoxedMask, LesionMask, LungMask, Region
+from core.regions import Box, bounding_box, region_mask_zyx
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,52 +19,62 @@ class SegmentFrames:
 
     Parameters
     ----------
-    region
-        Which one.
     planes
         Slices on which it has voxels, ascending along axis z.
     mask_pyx
         (len(planes), y, x) bool.
     """
 
-    region: Region
     planes: tuple[int, ...]
     mask_pyx: NDArray[np.bool_]
 
+    @classmethod
+    def of(cls, voxels: BoxedMask, rows: int, columns: int) -> SegmentFrames:
+        """Return the frames of some voxels, without those that would be empty."""
+        used = np.flatnonzero(voxels.mask_zyx.any(axis=(1, 2)))
+        z, y, x = voxels.start_zyx
+        height, width = voxels.mask_zyx.shape[1:]
+        mask_pyx = np.zeros((len(used), rows, columns), dtype=np.bool_)
+        mask_pyx[:, y : y + height, x : x + width] = voxels.mask_zyx[used]
+        return cls(tuple(int(plane) + z for plane in used), mask_pyx)
 
-def pack_segments(analysis: Analysis) -> tuple[list[tuple[Region, tuple[int, ...]]], bytes]:
-    """Return the slices on which each region has voxels, and Pixel Data of those frames in that order."""
+
+class RegionVoxels:
+    """The voxels of each region; only the box around the lungs is looked at, every region lies in them.
+
+    Parameters
+    ----------
+    analysis
+        The masks.
+    """
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._analysis = analysis
+
+    @cached_property
+    def _box(self) -> Box:
+        return bounding_box(self._analysis.lungs.labels_zyx)
+
+    def of(self, region: Region) -> BoxedMask:
+        """Return the voxels of a region."""
+        lungs = LungMask(self._analysis.lungs.labels_zyx[self._box])
+        lesions = self._analysis.lesions
+        lesions = LesionMask(lesions.labels_zyx[self._box], lesions.model)
+        z, y, x = (span.start for span in self._box)
+        return BoxedMask((z, y, x), region_mask_zyx(region, lungs, lesions))
+
+
+def pack_frames(
+    segments: Iterable[BoxedMask], rows: int, columns: int
+) -> tuple[list[tuple[int, ...]], bytes]:
+    """Return the slices on which each segment has voxels, and Pixel Data of those frames in that order."""
     packer = BitPacker()
-    used: list[tuple[Region, tuple[int, ...]]] = []
-    for frames in segments(analysis):
-        used.append((frames.region, frames.planes))
+    planes: list[tuple[int, ...]] = []
+    for voxels in segments:
+        frames = SegmentFrames.of(voxels, rows, columns)
+        planes.append(frames.planes)
         packer.add(frames.mask_pyx)
-    return used, packer.finish()
-
-
-def segments(analysis: Analysis) -> Iterator[SegmentFrames]:
-    """Yield each region; only the box around the lungs is looked at, because every region lies in them."""
-    rows, columns = analysis.lungs.labels_zyx.shape[1:]
-    box = _box_of(analysis.lungs.labels_zyx)
-    lungs = LungMask(analysis.lungs.labels_zyx[box])
-    lesions = LesionMask(analysis.lesions.labels_zyx[box], analysis.lesions.model)
-    for region in Region:
-        inside_zyx = region_mask_zyx(region, lungs, lesions)
-        planes = np.flatnonzero(inside_zyx.any(axis=(1, 2)))
-        mask_pyx = np.zeros((len(planes), rows, columns), dtype=np.bool_)
-        mask_pyx[:, box[1], box[2]] = inside_zyx[planes]
-        yield SegmentFrames(region, tuple(int(plane) + box[0].start for plane in planes), mask_pyx)
-
-
-def _box_of(labels_zyx: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
-    """Return the smallest box that holds every labelled voxel; an empty one where there is none."""
-    by_zy = np.any(labels_zyx, axis=2)
-    by_x = np.any(labels_zyx, axis=(0, 1))
-    z, y, x = (
-        slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0)
-        for used in (np.flatnonzero(flags) for flags in (np.any(by_zy, axis=1), np.any(by_zy, axis=0), by_x))
-    )
-    return z, y, x
+    return planes, packer.finish()
 
 
 class BitPacker:

@@ -1,4 +1,4 @@
-"""The segmentation object: BINARY SEG (PS3.3 A.51), one segment per region.
+"""The segmentation object: BINARY SEG (PS3.3 A.51), one segment per region and per larger lesion.
 
 highdicom builds the object and every module of it; its frames are written here. Its constructor wants
 overlapping segments as one array of (z, y, x, segment) and sums it to see whether they overlap: 14 bytes per
@@ -8,24 +8,26 @@ be found out, and one region at a time is enough.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import highdicom as hd
 import numpy as np
+from highdicom.color import CIELabColor
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from core.codes import Code
+from core.codes import PRIVATE_SCHEME, Code
 from core.ct_header import CT_IMAGE_STORAGE
 from core.domain import Analysis, CtVolume, Region, ResultKind
 from core.forms import ResultForm
-from sr_writer.concepts import Algorithm, RegionConcept, color, concept, side_found
+from sr_writer.concepts import concept, private_scheme
 from sr_writer.context import ResultContext
 from sr_writer.elements import lossy_attributes, raw_sequence, refer_to_sources, reference, write_as_is
 from sr_writer.equipment import code_item, series_description, sign
 from sr_writer.identity import IMAGE_ATTRIBUTES, SourceIdentity
-from sr_writer.segment_pixels import pack_segments
+from sr_writer.segment_pixels import pack_frames
+from sr_writer.segments import Segment, segments_of
 from sr_writer.source_planes import SourcePlanes
 from sr_writer.uids import ResultUids
 
@@ -33,6 +35,9 @@ from sr_writer.uids import ResultUids
 _SEGMENTATION = Code("113076", "DCM", "Segmentation")
 _SOURCE_IMAGE = Code("121322", "DCM", "Source Image for Image Processing Operation")
 _PLACEHOLDER_UID = "2.25.1"
+
+# A segment with the slices on which it has voxels: one frame each.
+_Used = tuple[Segment, tuple[int, ...]]
 
 
 def segmentation(
@@ -42,9 +47,9 @@ def segmentation(
     context: ResultContext,
     uids: ResultUids,
 ) -> Dataset | None:
-    """Write the regions of an analysis as a segmentation object.
+    """Write the regions and the larger lesions of an analysis as a segmentation object.
 
-    Segment Numbers are fixed: every region is described, one without voxels has no frames.
+    Segment Numbers of regions are fixed: every region is described, one without voxels has no frames.
 
     Parameters
     ----------
@@ -66,17 +71,23 @@ def segmentation(
         Where the masks cannot be placed in the source's coordinates.
     """
     planes = SourcePlanes.of(analysis.volume)
-    used, pixel_data = pack_segments(analysis)
-    if not any(indices for _, indices in used):
+    segments = segments_of(analysis, context, uids)
+    frames, pixel_data = pack_frames(
+        (segment.voxels() for segment in segments), *analysis.volume.geometry.shape_zyx[1:]
+    )
+    if not any(frames):
         return None
-    result = _skeleton(analysis, form, planes, context, uids)
+    used = list(zip(segments, frames, strict=True))
+    result = _skeleton(analysis, form, planes, segments, context, uids)
     headers = analysis.volume.headers
     sources = [reference(str(one.SOPClassUID), str(one.SOPInstanceUID)) for one in headers]
     refer_to_sources(result, str(headers[0].SeriesInstanceUID), sources)
     result.PerFrameFunctionalGroupsSequence = list(_frame_items(analysis.volume, planes, used))
     result.NumberOfFrames = len(result.PerFrameFunctionalGroupsSequence)
     # Lesions lie in lungs, so where there is a lesion two segments share its voxels, and else none do.
-    result.SegmentsOverlap = "YES" if any(of for region, of in used if region is Region.LESIONS) else "NO"
+    result.SegmentsOverlap = "YES" if frames[Region.LESIONS.value - 1] else "NO"
+    if any(segment.property_type.scheme == PRIVATE_SCHEME for segment in segments):
+        result.CodingSchemeIdentificationSequence = [private_scheme()]
     result.add_new("PixelData", "OB", pixel_data)
     identity.apply(result, IMAGE_ATTRIBUTES)
     if "PositionReferenceIndicator" not in result:  # type 2
@@ -86,7 +97,12 @@ def segmentation(
 
 
 def _skeleton(
-    analysis: Analysis, form: ResultForm, planes: SourcePlanes, context: ResultContext, uids: ResultUids
+    analysis: Analysis,
+    form: ResultForm,
+    planes: SourcePlanes,
+    segments: Sequence[Segment],
+    context: ResultContext,
+    uids: ResultUids,
 ) -> hd.seg.Segmentation:
     """Return a segmentation with everything but its frames, references and identity."""
     model = analysis.lesions.model
@@ -98,7 +114,7 @@ def _skeleton(
         source_images=[_template(analysis.volume, planes)],
         pixel_array=one_pixel,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_description(region, analysis, context, uids) for region in Region],
+        segment_descriptions=[_description(segment) for segment in segments],
         series_instance_uid=uids.series(kind, variant),
         series_number=context.series_number(kind),
         sop_instance_uid=uids.instance(kind, variant),
@@ -142,11 +158,8 @@ def _template(volume: CtVolume, planes: SourcePlanes) -> Dataset:
     return template
 
 
-def _description(
-    region: Region, analysis: Analysis, context: ResultContext, uids: ResultUids
-) -> hd.seg.SegmentDescription:
-    names = RegionConcept.of(region)
-    algorithm = Algorithm.of(region, analysis.lesions.model, context)
+def _description(segment: Segment) -> hd.seg.SegmentDescription:
+    algorithm = segment.algorithm
     identification = hd.AlgorithmIdentificationSequence(
         name=algorithm.name,
         family=concept(algorithm.family),
@@ -155,44 +168,42 @@ def _description(
     )
     identification[0].AlgorithmParameters = algorithm.parameters
     description = hd.seg.SegmentDescription(
-        segment_number=region.value,
-        segment_label=names.label,
-        segmented_property_category=concept(names.category),
-        segmented_property_type=concept(names.property_type),
+        segment_number=segment.number,
+        segment_label=segment.label,
+        segmented_property_category=concept(segment.category),
+        segmented_property_type=concept(segment.property_type),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=identification,
-        tracking_uid=uids.tracking(region),
-        tracking_id=names.label,
-        anatomic_regions=[concept(names.anatomy)],
-        display_color=color(region),
+        tracking_uid=segment.tracking_uid,
+        tracking_id=segment.label,
+        anatomic_regions=[concept(segment.anatomy)],
+        display_color=CIELabColor(*segment.color_lab),
     )
-    side = side_found(region, analysis.measurements)
-    description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [code_item(side)]
-    if names.property_type == names.anatomy:
+    anatomy = description.AnatomicRegionSequence[0]
+    anatomy.AnatomicRegionModifierSequence = [code_item(segment.laterality)]
+    if segment.property_type == segment.anatomy:
         kind = description.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [code_item(side)]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [code_item(segment.laterality)]
     return description
 
 
-def _frame_items(
-    volume: CtVolume, planes: SourcePlanes, used: list[tuple[Region, tuple[int, ...]]]
-) -> Iterator[Dataset]:
+def _frame_items(volume: CtVolume, planes: SourcePlanes, used: Sequence[_Used]) -> Iterator[Dataset]:
     """Yield the functional groups of each frame, segment by segment, each in axis-z order.
 
     What depends on the plane alone is encoded once and shared by the segments: encoding a few thousand frames
     of nested sequences would otherwise take longer than finding their pixels.
     """
-    indices = sorted({plane for _, of_region in used for plane in of_region})
+    indices = sorted({plane for _, of_segment in used for plane in of_segment})
     ordinals = {plane: ordinal for ordinal, plane in enumerate(indices, start=1)}
     sop_class = str(volume.headers[0].SOPClassUID)
     shared = {plane: _plane_groups(volume, planes, plane, sop_class) for plane in indices}
-    for region, of_region in used:
-        segment = Dataset()
-        segment.ReferencedSegmentNumber = region.value
-        identification = raw_sequence("SegmentIdentificationSequence", [segment])
-        for plane in of_region:
+    for segment, of_segment in used:
+        identifier = Dataset()
+        identifier.ReferencedSegmentNumber = segment.number
+        identification = raw_sequence("SegmentIdentificationSequence", [identifier])
+        for plane in of_segment:
             content = Dataset()
-            content.DimensionIndexValues = [region.value, ordinals[plane]]
+            content.DimensionIndexValues = [segment.number, ordinals[plane]]
             item = Dataset()
             item.FrameContentSequence = [content]
             for element in (*shared[plane], identification):

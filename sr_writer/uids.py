@@ -85,6 +85,10 @@ class ResultUids:
         """Return the Tracking UID (0062,0021) of a region: the same in every study of the patient."""
         return derived_uid("tracking", region.name, *self.patient)
 
+    def lesion_tracking(self, number: int) -> str:
+        """Return the Tracking UID of a single lesion: of this run alone, as nothing matches lesions yet."""
+        return derived_uid("lesion tracking", str(number), *self.run)
+
 
 def observer_uid(context: ResultContext) -> str:
     """Return the Device Observer UID of this installation."""

@@ -146,9 +146,9 @@ def _tell(phantom: Phantom, arrivals: list[Arrival], sent: float, output: Path, 
     return good
 
 
-def volumes_in_report(report: Dataset) -> dict[Region, float]:
-    """Return the volume in ml of each measurement group of the SR, by the segment that it refers to."""
-    volumes: dict[Region, float] = {}
+def volumes_in_report(report: Dataset) -> dict[int, float]:
+    """Return the volume in ml of each measurement group of the SR, by the Segment Number it refers to."""
+    volumes: dict[int, float] = {}
 
     def visit(item: Dataset) -> None:
         children = item.get("ContentSequence", [])
@@ -165,14 +165,14 @@ def volumes_in_report(report: Dataset) -> dict[Region, float]:
             names = child.get("ConceptNameCodeSequence") or [Dataset()]
             code = names[0].get("CodeValue", "")
             if segment is not None and code == "118565006" and child.ValueType == "NUM":
-                volumes[Region(segment)] = float(child.MeasuredValueSequence[0].NumericValue)
+                volumes[segment] = float(child.MeasuredValueSequence[0].NumericValue)
             visit(child)
 
     visit(report)
     return volumes
 
 
-def _print_table(phantom: Phantom, measured: dict[Region, float], console: Console) -> float:
+def _print_table(phantom: Phantom, measured: dict[int, float], console: Console) -> float:
     table = Table(
         title="Measured by the node (from the SR in the PACS) against the truth", title_justify="left"
     )
@@ -183,13 +183,13 @@ def _print_table(phantom: Phantom, measured: dict[Region, float], console: Conso
         for side in Side:
             region = Region[f"{finding.name}_{side.name}"]
             name = f"{finding.value.replace('_', '-')}, {side.value} lung"
-            _row(table, name, measured.get(region, 0.0), truth.finding_ml[finding, side])
+            _row(table, name, measured.get(region.value, 0.0), truth.finding_ml[finding, side])
     total = sum(truth.finding_ml.values())
-    measured_total = measured.get(Region.LESIONS, 0.0)
+    measured_total = measured.get(Region.LESIONS.value, 0.0)
     table.add_section()
     deviation = _row(table, "all lesions", measured_total, total)
     for side, region in ((Side.RIGHT, Region.LUNG_RIGHT), (Side.LEFT, Region.LUNG_LEFT)):
-        _row(table, f"{side.value} lung", measured.get(region, 0.0), truth.lung_ml[side])
+        _row(table, f"{side.value} lung", measured.get(region.value, 0.0), truth.lung_ml[side])
     console.print(table)
     return deviation
 

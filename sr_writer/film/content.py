@@ -9,8 +9,9 @@ from pydicom.dataset import Dataset
 from core.domain import Analysis, Finding, Language, Lesion, ModelIdentity, Region, Side, Zone
 from sr_writer.context import ResultContext
 from sr_writer.film.words import WORDS, Words
+from sr_writer.rounding import percent_text, volume_text
 
-#: Single lesions on the page, largest first; the report holds all.
+#: Single lesions on the page, largest first; the report holds more.
 MOST_LESIONS = 5
 _DASH = "–"
 
@@ -133,18 +134,6 @@ def made_by(context: ResultContext, model: ModelIdentity, words: Words) -> str:
     )
 
 
-def volume_text(volume_ml: float) -> str:
-    """Show a volume in ml: small ones with a decimal."""
-    return f"{volume_ml:.0f} ml" if volume_ml >= 10 or volume_ml == 0 else f"{volume_ml:.1f} ml"
-
-
-def percent_text(percent: float) -> str:
-    """Show a share: a trace is not nothing, and nearly all is not all."""
-    if 0 < percent < 0.1:
-        return "< 0.1 %"
-    return f"{percent:.0f} %" if percent == 0 or percent >= 10 else f"{percent:.1f} %"
-
-
 def subtitle(header: Dataset, context: ResultContext, words: Words) -> str:
     """Say what was examined, without saying who."""
     parts = []
@@ -191,6 +180,7 @@ def _lesion(lesion: Lesion, words: Words) -> tuple[str, ...]:
         words.lungs[lesion.side],
         words.classes[lesion.lesion_class],
         volume_text(lesion.volume_ml),
+        f"{lesion.long_axis_mm:.0f} mm",
         _attenuation(lesion.mean_hu),
     )
 

@@ -156,8 +156,9 @@ class _Page(Canvas):
         columns = (
             (_RIGHT, "la"),
             (_RIGHT + 26, "la"),
-            (_RIGHT + 150, "la"),
-            (right - 112, "ra"),
+            (_RIGHT + 124, "la"),
+            (right - 172, "ra"),
+            (right - 96, "ra"),
             (right, "ra"),
         )
         for row in content.lesions:

@@ -14,10 +14,11 @@ from pydicom.dataset import Dataset
 
 from core.domain import Analysis, Finding, Language, Region, ResultKind, Side, Zone
 from sr_writer.context import ResultContext
-from sr_writer.film.content import film_content, percent_text, volume_text
+from sr_writer.film.content import film_content
 from sr_writer.film.page import HEIGHT, WIDTH, film, slices_shown
 from sr_writer.film.views import COLOURS, key_slices, overview, slice_views
 from sr_writer.film.words import WORDS
+from sr_writer.rounding import percent_text, volume_text
 from tests.helpers.analyses import Phantom, analysis_of, context_of, encoded, results_of
 from tests.helpers.judges import dciodvfy_complaints
 
@@ -103,7 +104,12 @@ def test_no_lesion_and_no_lung_are_said() -> None:
 def test_traces_are_not_nothing() -> None:
     """Small shares and volumes keep their meaning when they are rounded."""
     assert [percent_text(value) for value in (0.0, 0.02, 3.24, 55.5)] == ["0 %", "< 0.1 %", "3.2 %", "56 %"]
-    assert [volume_text(value) for value in (0.0, 0.34, 12.6)] == ["0 ml", "0.3 ml", "13 ml"]
+    assert [volume_text(value) for value in (0.0, 0.02, 0.34, 12.6)] == [
+        "0 ml",
+        "< 0.1 ml",
+        "0.3 ml",
+        "13 ml",
+    ]
 
 
 def test_a_film_of_research_software_says_so() -> None:

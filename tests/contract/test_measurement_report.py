@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,20 @@ from pydicom.dataset import Dataset
 
 from core import codes
 from core.codes import Code
-from core.domain import Analysis, LesionMask, Region, ResultKind, Side
-from sr_writer.concepts import PERCENT_LESION
-from tests.helpers.analyses import MODEL, Phantom, analysis_of, encoded, results_of
+from core.domain import LesionMask, Region, ResultKind, Side
+from tests.helpers.analyses import MODEL, Phantom, analysis_of, results_of
 from tests.helpers.dcmtk import dsrdump
 from tests.helpers.judges import dciodvfy_complaints, read_segments, tid1500_groups
+from tests.helpers.reports import (
+    BOTH_LESIONS,
+    content_items,
+    evaluations,
+    name_of,
+    numbers_of,
+    report_of,
+    texts_named,
+    written,
+)
 
 CASES = {
     "both lungs": Phantom(),
@@ -24,6 +32,7 @@ CASES = {
     "one lung": Phantom(lungs=(Side.LEFT,)),
     "no region": Phantom(lungs=()),
     "enhanced": Phantom(enhanced=True),
+    "mixed lesions": Phantom(dense_radii_mm=(5.0, 5.0, 7.5)),
     "minimal header": Phantom(
         attributes={
             "PatientBirthDate": None,
@@ -41,42 +50,10 @@ PARTS = {
     "mean": codes.ATTENUATION_MEAN.value,
     "sd": codes.ATTENUATION_SD.value,
     "percent of lung": codes.PERCENT_OF_LUNG.value,
-    "percent lesion": PERCENT_LESION.value,
+    "percent lesion": codes.PERCENT_LESION.value,
     "count": codes.LESION_COUNT.value,
     "severity": codes.SEVERITY_SCORE.value,
 }
-
-
-def report_of(analysis: Analysis) -> Dataset:
-    """Return the SR of an analysis, read back from its bytes."""
-    return results_of(analysis)[ResultKind.MEASUREMENT_REPORT]
-
-
-def content_items(item: Dataset) -> Iterator[Dataset]:
-    """Yield every content item below an item."""
-    for child in item.get("ContentSequence", ()):
-        yield child
-        yield from content_items(child)
-
-
-def name_of(item: Dataset) -> str:
-    """Return the code value of a content item's concept name."""
-    code = item.ConceptNameCodeSequence[0]
-    return str(code.get("CodeValue") or code.LongCodeValue)
-
-
-def numbers_of(group: dict[str, Any]) -> dict[str, float]:
-    """Return the numbers of a group as dcmqi read it, by code value."""
-    return {item["quantity"]["CodeValue"]: float(item["value"]) for item in group["measurementItems"]}
-
-
-def written(analysis: Analysis, folder: Path) -> dict[ResultKind, Path]:
-    """Write the results of an analysis as files."""
-    paths = {}
-    for kind, dataset in results_of(analysis).items():
-        paths[kind] = folder / f"{kind.value}.dcm"
-        paths[kind].write_bytes(encoded(dataset))
-    return paths
 
 
 @pytest.mark.parametrize("phantom", CASES.values(), ids=CASES.keys())
@@ -103,8 +80,8 @@ def test_numbers_are_those_of_the_segments(tmp_path: Path) -> None:
     paths = written(analysis, tmp_path)
     segments = read_segments(paths[ResultKind.SEGMENTATION], tmp_path)
     groups = tid1500_groups(paths[ResultKind.MEASUREMENT_REPORT], tmp_path)
-    assert [group["ReferencedSegment"] for group in groups] == [region.value for region in Region]
-    for group in groups:
+    assert [group["ReferencedSegment"] for group in groups] == [*(region.value for region in Region), 8, 9]
+    for group in groups[: len(Region)]:
         region = Region(group["ReferencedSegment"])
         measured = analysis.measurements.of(region)
         numbers = numbers_of(group)
@@ -116,15 +93,18 @@ def test_numbers_are_those_of_the_segments(tmp_path: Path) -> None:
 
 
 def test_units_are_ucum(tmp_path: Path) -> None:
-    """Volumes are in cm3, attenuation in Hounsfield units, shares in percent."""
+    """Volumes are in cm3, lengths in mm, attenuation in Hounsfield units, shares in percent."""
     path = written(analysis_of(), tmp_path)[ResultKind.MEASUREMENT_REPORT]
     for group in tid1500_groups(path, tmp_path):
         units = {
             item["quantity"]["CodeValue"]: item["units"]["CodeValue"] for item in group["measurementItems"]
         }
         assert units[PARTS["volume"]] == "cm3"
-        assert units[PARTS["mean"]] == units[PARTS["sd"]] == "[hnsf'U]"
-        assert {"%"} == {unit for code, unit in units.items() if code.startswith("percent")}
+        assert {units[PARTS["mean"]], units.get(PARTS["sd"], "[hnsf'U]")} == {"[hnsf'U]"}
+        assert {"%"} == {unit for code, unit in units.items() if "percent" in code}
+        lengths = {codes.LONG_AXIS.value, codes.SHORT_AXIS.value, codes.CENTROID_X.value}
+        assert {unit for code, unit in units.items() if code in lengths} <= {"mm"}
+        assert units.get(codes.ZONE_LESION_VOLUME.value, "cm3") == "cm3"
 
 
 def test_finding_site_and_side(tmp_path: Path) -> None:
@@ -144,7 +124,7 @@ def test_count_and_severity_stand_with_all_lesions(tmp_path: Path) -> None:
     """The group of all lesions has their number and the total severity score."""
     analysis = analysis_of()
     path = written(analysis, tmp_path)[ResultKind.MEASUREMENT_REPORT]
-    numbers = numbers_of(tid1500_groups(path, tmp_path)[-1])
+    numbers = numbers_of(tid1500_groups(path, tmp_path)[len(Region) - 1])
     assert numbers[PARTS["count"]] == len(analysis.measurements.lesions)
     assert numbers[PARTS["severity"]] == analysis.measurements.severity_score
 
@@ -163,14 +143,16 @@ def test_one_lung_without_lesions_is_said_to_have_none() -> None:
     """Where one lung is in view and has no lesion, the report says so and gives the score."""
     report = report_of(analysis_of(Phantom(lungs=(Side.RIGHT,), lesion_sides=())))
     assert _statements(report) == {("52988006", "272519000")}
-    assert _texts_named(report, codes.SEVERITY_SCORE) == ["0 of 24"]
+    assert {value for _, value, _ in evaluations(report)} == {"Absent"}
+    assert texts_named(report, codes.SEVERITY_SCORE) == ["0 of 24"]
 
 
 def test_without_lungs_nothing_is_claimed_about_lesions() -> None:
     """Where no lung was found, lesions are undetermined, not absent, and there is no score."""
     report = report_of(analysis_of(Phantom(lungs=())))
     assert _statements(report) == {("52988006", "373068000")}
-    assert _texts_named(report, codes.SEVERITY_SCORE) == []
+    assert {value for _, value, _ in evaluations(report)} == {"Undetermined"}
+    assert texts_named(report, codes.SEVERITY_SCORE) == []
 
 
 def test_remarks_are_comments_in_plain_text() -> None:
@@ -179,10 +161,10 @@ def test_remarks_are_comments_in_plain_text() -> None:
     remarks = ("Slices are 12 mm apart: small lesions can be missed.", "512 \u00d7 512\\n")
     analysis = replace(analysis, volume=replace(analysis.volume, remarks=remarks))
     comments = ["Research use only.", remarks[0], "512 ? 512?n"]
-    assert _texts_named(report_of(analysis), codes.COMMENT) == comments
+    assert texts_named(report_of(analysis), codes.COMMENT) == comments
     model = replace(MODEL, research_only=False)
     lesions = LesionMask(analysis.lesions.labels_zyx, model)
-    assert _texts_named(report_of(replace(analysis, lesions=lesions)), codes.COMMENT) == comments[1:]
+    assert texts_named(report_of(replace(analysis, lesions=lesions)), codes.COMMENT) == comments[1:]
 
 
 def test_counts_are_whole_numbers() -> None:
@@ -192,7 +174,16 @@ def test_counts_are_whole_numbers() -> None:
         for item in content_items(report_of(analysis_of()))
         if item.ValueType == "NUM"
     }
-    assert (values[PARTS["count"]], values[PARTS["severity"]]) == ("2", "6")
+    assert (values[PARTS["count"]], values[PARTS["severity"]]) == ("2", "4")
+    assert {values[codes.ZONE_SCORE.value]} <= {"0", "1", "2", "3", "4"}
+
+
+def test_numbers_have_no_more_digits_than_people_can_read() -> None:
+    """Viewers show a number as it is written."""
+    for item in content_items(report_of(analysis_of())):
+        if item.ValueType == "NUM":
+            text = str(item.MeasuredValueSequence[0].NumericValue)
+            assert len(text.lstrip("-0.").replace(".", "")) <= 7, text
 
 
 @pytest.mark.parametrize(
@@ -208,6 +199,11 @@ def test_all_lesions_are_on_the_sides_that_have_any(sides: tuple[Side, ...], lat
     assert modifier.CodeMeaning == laterality
     named = [item for item in content_items(report) if name_of(item) == "272741003"]
     assert named[-1].ConceptCodeSequence[0].CodeMeaning == laterality
+    assert evaluations(report) == [
+        ("Lesion", "Present", laterality),
+        ("Ground glass opacity", "Present", laterality),
+        ("Lung consolidation", "Present", laterality),
+    ]
 
 
 def test_provider_is_named_once() -> None:
@@ -218,15 +214,6 @@ def test_provider_is_named_once() -> None:
     report = report_of(replace(analysis, lesions=lesions))
     lines = {item.TextValue for item in content_items(report) if name_of(item) == "111002"}
     assert {line.count("CPUExecutionProvider") for line in lines if "sha256" in line} == {1}
-
-
-def _texts_named(report: Dataset, name: Code) -> list[str]:
-    """Return the values of the text items of one name."""
-    return [
-        item.TextValue
-        for item in content_items(report)
-        if name_of(item) == name.value and "TextValue" in item
-    ]
 
 
 def _statements(report: Dataset) -> set[tuple[str, str]]:
@@ -246,7 +233,7 @@ def test_every_group_is_volumetric() -> None:
         for item in content_items(report)
         if name_of(item) == "125007"
     ]
-    assert templates == ["1411"] * 7
+    assert templates == ["1411"] * 9
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
 
 
@@ -276,26 +263,44 @@ def test_evidence_is_the_source_and_the_segmentation() -> None:
 
 
 def test_groups_and_segments_share_tracking() -> None:
-    """A region has one Tracking UID and identifier in both objects."""
+    """A region or a lesion has one Tracking UID and identifier in both objects, and no other has it."""
     analysis = analysis_of()
-    results = results_of(analysis)
+    results = results_of(analysis, lesions_from_ml=BOTH_LESIONS)
     seg, report = results[ResultKind.SEGMENTATION], results[ResultKind.MEASUREMENT_REPORT]
     in_report = [item.UID for item in content_items(report) if name_of(item) == "112040"]
     names = [item.TextValue for item in content_items(report) if name_of(item) == "112039"]
     assert in_report == [item.TrackingUID for item in seg.SegmentSequence]
     assert names == [item.TrackingID for item in seg.SegmentSequence]
+    assert len(set(in_report)) == len(set(names)) == len(in_report) == 9
+
+
+def test_tracking_is_stable_within_a_run_and_of_regions_over_time() -> None:
+    """The same run tracks the same; another run tracks the same regions, but lesions of its own."""
+
+    def tracked(**changes: Any) -> list[str]:
+        results = results_of(analysis_of(), lesions_from_ml=BOTH_LESIONS, **changes)
+        return [item.TrackingUID for item in results[ResultKind.SEGMENTATION].SegmentSequence]
+
+    first, later = tracked(), tracked(generation=2)
+    assert tracked() == first
+    assert later[: len(Region)] == first[: len(Region)]
+    assert not set(later[len(Region) :]) & set(first)
 
 
 def test_private_codes_are_declared() -> None:
-    """The private coding scheme is identified in the object that uses it."""
-    report = report_of(analysis_of())
+    """The private coding scheme is identified in the object that uses it, and every code of it is known."""
+    report = report_of(analysis_of(CASES["mixed lesions"]))
     declared = {item.CodingSchemeDesignator for item in report.CodingSchemeIdentificationSequence}
     used = {
-        item.ConceptNameCodeSequence[0].CodingSchemeDesignator
+        Code(code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning)
         for item in content_items(report)
-        if item.ConceptNameCodeSequence[0].CodingSchemeDesignator.startswith("99")
+        for sequence in ("ConceptNameCodeSequence", "ConceptCodeSequence")
+        for code in item.get(sequence, ())
+        if code.CodingSchemeDesignator.startswith("99")
     }
-    assert used == declared
+    assert declared == {codes.PRIVATE_SCHEME}
+    private = {code for code in vars(codes).values() if isinstance(code, Code) and code.scheme in declared}
+    assert used == private
 
 
 def test_performed_procedure_is_the_source_s() -> None:

@@ -16,10 +16,13 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from scipy.spatial import cKDTree
 
-from core.domain import Analysis, CtVolume, Region, ResultKind, Side, SourceFrame
+from core import codes
+from core.domain import Analysis, CtVolume, LesionMask, Region, ResultKind, Side, SourceFrame
 from core.errors import ResultEncodingError
 from core.regions import region_mask_zyx
+from inference.lesions import MeasurementRules, measure
 from sr_writer.results import write_results
+from sr_writer.segments import MOST_LESIONS
 from tests.helpers.analyses import MODEL, Phantom, analysis_of, context_of, encoded
 from tests.helpers.judges import dciodvfy_complaints, read_segments
 
@@ -51,12 +54,19 @@ CASES = {
     "rows that end within a byte": Phantom(shape_zyx=(9, 61, 67)),
     "minimal header": Phantom(attributes=MINIMAL),
     "enhanced": Phantom(enhanced=True),
+    "mixed lesion": Phantom(dense_radii_mm=(5.0, 5.0, 7.5)),
 }
 
 
-def segmentation_of(analysis: Analysis) -> Dataset:
+#: Lesions of 1.34 ml on the right and 0.85 ml on the left: both or one of them get a segment.
+BOTH_LESIONS, LARGER_LESION, NO_LESION = 0.5, 1.0, 2.0
+MIXED = (5.0, 5.0, 7.5)
+
+
+def segmentation_of(analysis: Analysis, lesions_from_ml: float = LARGER_LESION) -> Dataset:
     """Return the SEG of an analysis, read back from its bytes."""
-    result = write_results(analysis, context_of(analysis)).objects[0]
+    context = context_of(analysis, lesions_from_ml=lesions_from_ml)
+    result = write_results(analysis, context).objects[0]
     assert result.kind is ResultKind.SEGMENTATION
     return result.dataset
 
@@ -128,7 +138,7 @@ def test_highdicom_reads_its_volume() -> None:
     """highdicom accepts the object as a segmentation and gives back every mask as one volume."""
     analysis = analysis_of()
     seg = hd.seg.Segmentation.from_dataset(segmentation_of(analysis))
-    assert seg.segment_numbers == [region.value for region in Region]
+    assert seg.segment_numbers == [*(region.value for region in Region), 8]
     volume = seg.get_volume(segment_numbers=[Region.LUNG_RIGHT.value], combine_segments=True)
     found = volume.map_indices_to_reference(np.argwhere(volume.array > 0))
     assert_same_points(found, points_lps_mm(analysis, Region.LUNG_RIGHT))
@@ -231,8 +241,8 @@ def _source_positions(volume: CtVolume) -> dict[tuple[str, int | None], object]:
 
 
 def test_segment_numbers_are_the_same_in_every_case() -> None:
-    """A segment without voxels is described under its own number and has no frames."""
-    seg = segmentation_of(analysis_of(Phantom(lesion_sides=(Side.LEFT,))))
+    """A region without voxels is described under its own number and has no frames."""
+    seg = segmentation_of(analysis_of(Phantom(lesion_sides=(Side.LEFT,))), NO_LESION)
     assert [item.SegmentNumber for item in seg.SegmentSequence] == [1, 2, 3, 4, 5, 6, 7]
     assert [item.SegmentLabel for item in seg.SegmentSequence][2] == "Ground glass opacity, right"
     with_frames = {
@@ -267,7 +277,84 @@ def test_segments_are_described_in_codes() -> None:
     assert lesions.SegmentedPropertyTypeCodeSequence[0].CodeValue == "52988006"
     assert opacity.SegmentAlgorithmName == MODEL.name
     assert lung.SegmentAlgorithmName != MODEL.name
-    assert len({tuple(item.RecommendedDisplayCIELabValue) for item in seg.SegmentSequence}) == 7
+    colours = {tuple(item.RecommendedDisplayCIELabValue) for item in seg.SegmentSequence}
+    assert len(colours) == len(seg.SegmentSequence) == 8
+
+
+def test_larger_lesions_have_segments_of_their_own(tmp_path: Path) -> None:
+    """After the regions, lesions follow by size; each segment is that lesion alone, where it was found."""
+    analysis = analysis_of()
+    seg = segmentation_of(analysis, BOTH_LESIONS)
+    path = tmp_path / "seg.dcm"
+    path.write_bytes(encoded(seg))
+    segments = read_segments(path, tmp_path)
+    assert [item.SegmentNumber for item in seg.SegmentSequence] == list(range(1, 10))
+    assert [item.SegmentLabel for item in seg.SegmentSequence][7:] == ["Lesion 1", "Lesion 2"]
+    for lesion, described in zip(analysis.measurements.lesions, seg.SegmentSequence[7:], strict=True):
+        points = segments[described.SegmentNumber].points_lps_mm()
+        side = Region.LUNG_RIGHT if lesion.side is Side.RIGHT else Region.LUNG_LEFT
+        mask = region_mask_zyx(Region.LESIONS, analysis.lungs, analysis.lesions)
+        mask &= region_mask_zyx(side, analysis.lungs, analysis.lesions)  # one lesion in each lung
+        assert_same_points(points, analysis.volume.geometry.to_lps_mm(np.argwhere(mask)))
+        assert points.mean(axis=0) == pytest.approx(lesion.centroid_lps_mm, abs=1e-3)
+        assert segments[described.SegmentNumber].volume_ml == pytest.approx(lesion.volume_ml, rel=1e-5)
+        assert described.SegmentAlgorithmName == MODEL.name
+        modifier = described.AnatomicRegionSequence[0].AnatomicRegionModifierSequence[0]
+        assert modifier.CodeMeaning.lower() == lesion.side
+
+
+def test_lesions_below_the_sites_limit_have_no_segment() -> None:
+    """The site's limit decides which lesions get a segment; regions stay as they are."""
+    analysis = analysis_of()
+    numbers = {
+        limit: [item.SegmentNumber for item in segmentation_of(analysis, limit).SegmentSequence]
+        for limit in (BOTH_LESIONS, LARGER_LESION, NO_LESION)
+    }
+    assert {limit: found[7:] for limit, found in numbers.items()} == {
+        BOTH_LESIONS: [8, 9],
+        LARGER_LESION: [8],
+        NO_LESION: [],
+    }
+
+
+def test_no_more_than_the_largest_lesions_have_segments() -> None:
+    """Of very many lesions the largest get segments; all of them stay in the segment of all lesions."""
+    analysis = _spotted()
+    lesions = analysis.measurements.lesions
+    assert len(lesions) > MOST_LESIONS
+    seg = segmentation_of(analysis, 0.0)
+    assert len(seg.SegmentSequence) == len(Region) + MOST_LESIONS
+    everywhere = len(segment_points_lps_mm(seg, Region.LESIONS.value))
+    assert everywhere * analysis.volume.geometry.voxel_ml == pytest.approx(
+        sum(lesion.volume_ml for lesion in lesions)
+    )
+    for lesion in lesions[:MOST_LESIONS]:
+        voxels = len(segment_points_lps_mm(seg, lesion.number + len(Region)))
+        assert voxels * analysis.volume.geometry.voxel_ml == pytest.approx(lesion.volume_ml)
+
+
+def _spotted() -> Analysis:
+    """Return an analysis with a grid of small lesions in both lungs, of several sizes."""
+    analysis = analysis_of(Phantom(lesion_sides=()))
+    lesions = np.zeros_like(analysis.lesions.labels_zyx)
+    for z, y, x in np.ndindex(lesions.shape):
+        if z % 3 == 1 and y % 8 < 4 and x % 5 < 2 + z % 2:
+            lesions[z, y, x] = 1
+    lesions[analysis.lungs.labels_zyx == 0] = 0
+    mask = LesionMask(lesions, MODEL)
+    rules = MeasurementRules(smallest_lesion_ml=0.0)
+    measurements = measure(analysis.volume, analysis.lungs, mask, rules)
+    return replace(analysis, lesions=mask, measurements=measurements)
+
+
+def test_a_mixed_lesion_declares_the_private_scheme() -> None:
+    """A lesion that is both has a private type, whose scheme is declared; without one there is none."""
+    mixed = segmentation_of(analysis_of(Phantom(dense_radii_mm=MIXED)))
+    kind = mixed.SegmentSequence[7].SegmentedPropertyTypeCodeSequence[0]
+    assert (kind.CodeValue, kind.CodingSchemeDesignator) == (codes.MIXED_OPACITY.value, codes.PRIVATE_SCHEME)
+    declared = mixed.CodingSchemeIdentificationSequence
+    assert [item.CodingSchemeDesignator for item in declared] == [codes.PRIVATE_SCHEME]
+    assert "CodingSchemeIdentificationSequence" not in segmentation_of(analysis_of())
 
 
 def test_research_model_is_marked() -> None:

@@ -23,23 +23,16 @@ from core.ct_header import CT_IMAGE_STORAGE, ENHANCED_CT_IMAGE_STORAGE
 from core.domain import (
     Analysis,
     CtVolume,
-    Lesion,
-    LesionClass,
     LesionMask,
-    LesionMeasurements,
     LungMask,
     ModelIdentity,
-    Region,
-    RegionMeasurement,
     ResultKind,
     Side,
     SOPInstanceUID,
     SourceFrame,
-    Zone,
-    ZoneMeasurement,
 )
 from core.geometry import Geometry
-from core.regions import region_mask_zyx
+from inference.lesions import measure
 from sr_writer.context import ResultContext
 from sr_writer.elements import write_as_is
 from sr_writer.results import write_results
@@ -72,6 +65,8 @@ class Phantom:
         Image Orientation (Patient).
     lungs, lesion_sides
         Which lungs there are, and in which of them lesions.
+    dense_radii_mm
+        Size of the consolidation in each lesion.
     attributes
         Header attributes that replace the ordinary ones; None leaves an attribute out.
     raw
@@ -85,6 +80,7 @@ class Phantom:
     orientation: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     lungs: tuple[Side, ...] = (Side.RIGHT, Side.LEFT)
     lesion_sides: tuple[Side, ...] = (Side.RIGHT, Side.LEFT)
+    dense_radii_mm: tuple[float, float, float] = (3.0, 3.0, 6.0)
     attributes: Mapping[str, Any] = field(default_factory=dict)
     raw: Mapping[str, bytes] = field(default_factory=dict)
     enhanced: bool = False
@@ -117,7 +113,7 @@ def analysis_of(phantom: Phantom | None = None) -> Analysis:
     lungs, lesions, hu = _paint(lps_mm, phantom)
     volume = CtVolume(hu, geometry, _frames(phantom), _headers(phantom, geometry))
     lung_mask, lesion_mask = LungMask(lungs), LesionMask(lesions, MODEL)
-    return Analysis(volume, lung_mask, lesion_mask, _measure(volume, lung_mask, lesion_mask))
+    return Analysis(volume, lung_mask, lesion_mask, measure(volume, lung_mask, lesion_mask))
 
 
 def context_of(analysis: Analysis, **changes: Any) -> ResultContext:
@@ -163,7 +159,7 @@ def _paint(
             lungs[_ellipsoid(lps_mm, (sign * 15.0, 2.0, 0.0), (11 * size, 18 * size, 24 * size))] = label
         if side in phantom.lungs and side in phantom.lesion_sides:
             lesions[_ellipsoid(lps_mm, (sign * 15.0, 8.0, -8.0), (6 * size, 6 * size, 9 * size))] = 1
-            lesions[_ellipsoid(lps_mm, (sign * 15.0, 9.0, -8.0), (3, 3, 6))] = 2
+            lesions[_ellipsoid(lps_mm, (sign * 15.0, 9.0, -8.0), phantom.dense_radii_mm)] = 2
     lesions[lungs == 0] = 0
     hu = np.full(shape, 40, dtype=np.int16)
     noise = np.arange(hu.size, dtype=np.int16).reshape(shape) % 7
@@ -264,40 +260,3 @@ def _read(header: Dataset, phantom: Phantom) -> Dataset:
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1")
     return dcmread(BytesIO(encoded(header)))
-
-
-def _measure(volume: CtVolume, lungs: LungMask, lesions: LesionMask) -> LesionMeasurements:
-    counts = {region: int(region_mask_zyx(region, lungs, lesions).sum()) for region in Region}
-    lung_of = {Side.RIGHT: Region.LUNG_RIGHT, Side.LEFT: Region.LUNG_LEFT}
-    both = counts[Region.LUNG_RIGHT] + counts[Region.LUNG_LEFT]
-    regions = []
-    for region in Region:
-        hu = volume.hu_zyx[region_mask_zyx(region, lungs, lesions)]
-        whole = both if region.side is None else counts[lung_of[region.side]]
-        part = counts[region]
-        if region.finding is None and region.side is not None:
-            part = int((region_mask_zyx(region, lungs, lesions) & (lesions.labels_zyx > 0)).sum())
-        regions.append(
-            RegionMeasurement(
-                region,
-                counts[region] * volume.geometry.voxel_ml,
-                100.0 * part / whole if whole else 0.0,
-                float(hu.mean()) if hu.size else None,
-                float(hu.std()) if hu.size else None,
-            )
-        )
-    sides = [side for side in Side if counts[lung_of[side]] and _has_lesion(side, lungs, lesions)]
-    single = tuple(
-        Lesion(at, LesionClass.MIXED, side, 1.0, 0.3, -400.0, (0.0, 0.0, 0.0))
-        for at, side in enumerate(sides, start=1)
-    )
-    zones = tuple(
-        ZoneMeasurement(zone, 10.0, 1.0 if sides else 0.0, 10.0 if sides else 0.0, 1 if sides else 0)
-        for zone in Zone
-    )
-    return LesionMeasurements(tuple(regions), single, zones, sum(zone.score for zone in zones))
-
-
-def _has_lesion(side: Side, lungs: LungMask, lesions: LesionMask) -> bool:
-    label = 1 if side is Side.RIGHT else 2
-    return bool(((lungs.labels_zyx == label) & (lesions.labels_zyx > 0)).any())

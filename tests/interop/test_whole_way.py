@@ -35,9 +35,9 @@ def check_objects(segmentation: Path, report: Path, film: Path, folder: Path) ->
     assert tid1500_groups(report, folder), "dcmqi reads measurement groups"
     volumes = volumes_in_report(dcmread(report))
     segments = read_segments(segmentation, folder)
-    assert {Region.LUNG_RIGHT, Region.LUNG_LEFT} <= volumes.keys()
-    for region, volume_ml in volumes.items():
-        assert segments[region.value].volume_ml == pytest.approx(volume_ml, abs=0.006, rel=1e-4)
+    assert {Region.LUNG_RIGHT.value, Region.LUNG_LEFT.value} <= volumes.keys()
+    for segment_number, volume_ml in volumes.items():
+        assert segments[segment_number].volume_ml == pytest.approx(volume_ml, abs=0.006, rel=1e-4)
 
 
 def test_echo_from_dcmtk(tmp_path: Path) -> None:
@@ -140,13 +140,13 @@ def test_phantom_from_scanner_to_pacs(
             assert result[keyword].value == source[keyword].value
     volumes = volumes_in_report(dcmread(report))
     truth = small_phantom.truth
-    assert volumes[Region.LESIONS] == pytest.approx(sum(truth.finding_ml.values()), rel=0.15)
-    assert volumes[Region.LUNG_RIGHT] == pytest.approx(truth.lung_ml[Side.RIGHT], rel=0.08)
-    assert volumes[Region.LUNG_LEFT] == pytest.approx(truth.lung_ml[Side.LEFT], rel=0.08)
+    assert volumes[Region.LESIONS.value] == pytest.approx(sum(truth.finding_ml.values()), rel=0.15)
+    assert volumes[Region.LUNG_RIGHT.value] == pytest.approx(truth.lung_ml[Side.RIGHT], rel=0.08)
+    assert volumes[Region.LUNG_LEFT.value] == pytest.approx(truth.lung_ml[Side.LEFT], rel=0.08)
     assert status["counts"]["jobs"] == {"analysed": 1}
     assert {one["state"] for one in status["deliveries"]} == {"delivered"}
     (job,) = status["series"]
-    assert job["result"]["burden"]["total_ml"] == pytest.approx(volumes[Region.LESIONS], abs=0.01)
+    assert job["result"]["burden"]["total_ml"] == pytest.approx(volumes[Region.LESIONS.value], abs=0.01)
     right = truth.finding_ml[Finding.GROUND_GLASS, Side.RIGHT]
     assert job["result"]["burden"]["right"]["ground_glass_ml"] == pytest.approx(right, rel=0.25)
 

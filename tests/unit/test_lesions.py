@@ -298,12 +298,37 @@ def test_numbers_do_not_depend_on_the_storage_order(
     for one, other in zip(found.regions, wanted.regions, strict=True):
         assert one.volume_ml == pytest.approx(other.volume_ml)
         assert one.mean_hu == pytest.approx(other.mean_hu)
+    inexact = ("volume_ml", "mean_hu", "consolidation_share", "long_axis_mm", "short_axis_mm")
     for one, other in zip(found.lesions, wanted.lesions, strict=True):
-        assert replace(
-            one, volume_ml=0.0, mean_hu=0.0, consolidation_share=0.0, centroid_lps_mm=(0, 0, 0)
-        ) == (replace(other, volume_ml=0.0, mean_hu=0.0, consolidation_share=0.0, centroid_lps_mm=(0, 0, 0)))
+        for name in inexact:
+            assert getattr(one, name) == pytest.approx(getattr(other, name))
         assert one.centroid_lps_mm == pytest.approx(other.centroid_lps_mm)
+        same = {**dict.fromkeys(inexact, 0.0), "centroid_lps_mm": (0.0, 0.0, 0.0)}
+        assert replace(one, **same) == replace(other, **same)  # type: ignore[arg-type]
     assert all(one.volume_ml >= two.volume_ml for one, two in pairwise(found.lesions))
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_each_lesion_knows_its_voxels(seed: int) -> None:
+    """The boxed masks of all lesions are the region of all lesions, none twice; centroids are theirs."""
+    rng = np.random.default_rng(seed)
+    lungs = np.zeros(SHAPE, np.uint8)
+    lungs[2:, 1:9, 2:7], lungs[2:, 1:9, 8:13] = 1, 2
+    lesions = (rng.random(SHAPE) < 0.1).astype(np.uint8)
+    result = measured(lungs, lesions)
+    counts = np.zeros(SHAPE, int)
+    for lesion in result.lesions:
+        mask = np.zeros(SHAPE, bool)
+        z, y, x = lesion.voxels.start_zyx
+        depth, height, width = lesion.voxels.mask_zyx.shape
+        mask[z : z + depth, y : y + height, x : x + width] = lesion.voxels.mask_zyx
+        assert lesion.volume_ml == pytest.approx(mask.sum() * VOXEL_ML)
+        centre = np.argwhere(mask).mean(axis=0)
+        assert lesion.centroid_lps_mm == pytest.approx(centre[::-1] * (1, 1, 2) + (-5, 7, 100))
+        counts += mask
+    expected = region_mask_zyx(Region.LESIONS, LungMask(lungs), LesionMask(lesions, MODEL))
+    assert (counts == expected).all()
 
 
 def test_lesions_sum_up_to_the_region() -> None:

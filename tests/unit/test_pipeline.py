@@ -120,6 +120,8 @@ def test_result_and_refusal_have_the_same_keys(engine: Engine, small_phantom_fil
     """A program that reads result.json finds the same keys whether the series was analysed or refused."""
     result = result_json(analysed(engine, small_phantom_files))
     assert result.keys() - refused_json("reason", "densitometry").keys() == {"model_version"}
+    assert all(one["long_axis_mm"] >= one["short_axis_mm"] > 0 for one in result["lesions"])
+    assert result["lesions"]
     assert result["provider"] == "CPUExecutionProvider"
 
 
@@ -150,11 +152,18 @@ def test_lungs_of_the_model_and_the_sites_density_reach_the_results(
     assert totals[0] == totals[1]
 
 
-@pytest.mark.parametrize("change", [{"smallest_lesion_ml": 0.2}, {"consolidation_from_hu": -250.0}])
-def test_settings_that_change_numbers_change_the_digest(change: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"models": {"smallest_lesion_ml": 0.2}},
+        {"models": {"consolidation_from_hu": -250.0}},
+        {"results": {"lesions_from_ml": 2.0}},
+    ],
+)
+def test_settings_that_change_results_change_the_digest(change: dict[str, dict[str, float]]) -> None:
     """Results under other settings get other UIDs; settings that change no number leave them."""
-    assert settings_digest(ModelSettings(**change)) != settings_digest(ModelSettings())
-    assert settings_digest(ModelSettings(threads=3)) == settings_digest(ModelSettings())
+    assert settings_digest(Settings.model_validate(change)) != settings_digest(Settings())
+    assert settings_digest(Settings(models=ModelSettings(threads=3))) == settings_digest(Settings())
 
 
 USE = IntendedUse.model_validate(
