@@ -15,8 +15,10 @@ from pydicom.dataset import Dataset
 from core import codes
 from core.codes import Code
 from core.domain import Analysis, Region, RegionMeasurement, Side, ZoneMeasurement
+from core.forms import ResultForm, SegmentationEncoding
 from sr_writer.concepts import ABSENT, PRESENT, SIDE_CODE, ZONE_CODE, concept
 from sr_writer.context import ResultContext
+from sr_writer.label_map import LABELS_OF
 from sr_writer.segments import Segment, lesion_segment_number, lesions_of_their_own, segments_of
 from sr_writer.uids import ResultUids
 
@@ -41,21 +43,31 @@ class ReportInput:
     context
         Circumstances.
     segments
-        What the SEG holds, by Segment Number.
+        What may be measured, by Segment Number of a binary segmentation.
+    references
+        For each that is in the SEG, the Segment Numbers there that it consists of.
     """
 
     analysis: Analysis
     segmentation: Dataset
     context: ResultContext
     segments: Mapping[int, Segment]
+    references: Mapping[int, tuple[int, ...]]
 
     @classmethod
     def of(
-        cls, analysis: Analysis, segmentation: Dataset, context: ResultContext, uids: ResultUids
+        cls,
+        analysis: Analysis,
+        segmentation: Dataset,
+        form: ResultForm,
+        context: ResultContext,
+        uids: ResultUids,
     ) -> ReportInput:
-        """Describe the segments of an analysis once more, as its SEG has them."""
+        """Describe the segments of an analysis once more, and where its SEG has them."""
         segments = {one.number: one for one in segments_of(analysis, context, uids)}
-        return cls(analysis, segmentation, context, segments)
+        label_map = form.segmentation is SegmentationEncoding.LABELMAP
+        references = LABELS_OF if label_map else {number: (number,) for number in segments}
+        return cls(analysis, segmentation, context, segments, references)
 
 
 def lung_groups(material: ReportInput) -> list[MeasurementGroup]:
@@ -111,6 +123,8 @@ def single_lesion_groups(material: ReportInput) -> list[MeasurementGroup]:
     """Return the larger lesions one by one: how large, how dense, and where."""
     groups = []
     for lesion in lesions_of_their_own(material.analysis, material.context):
+        if lesion_segment_number(lesion) not in material.references:
+            continue  # a group of TID 1411 without a segment has nothing to stand on
         x_mm, y_mm, z_mm = lesion.centroid_lps_mm
         numbers = [
             _number(codes.VOLUME, lesion.volume_ml, codes.CUBIC_CENTIMETER),
@@ -155,7 +169,7 @@ def _group(
 ) -> MeasurementGroup:
     segment, segmentation = material.segments[segment_number], material.segmentation
     algorithm = segment.algorithm
-    return MeasurementGroup(
+    group = MeasurementGroup(
         tracking_identifier=sr.TrackingIdentifier(segment.tracking_uid, segment.label),
         referenced_segment=sr.ReferencedSegment(
             sop_class_uid=str(segmentation.SOPClassUID),
@@ -173,6 +187,16 @@ def _group(
         measurements=numbers,
         qualitative_evaluations=evaluations,
     )
+    _refer_to(group, material.references[segment_number])
+    return group
+
+
+def _refer_to(group: MeasurementGroup, segment_numbers: Sequence[int]) -> None:
+    """Name every segment that a group is about; the library knows groups of one (PS3.3 10.8.1: 1-n)."""
+    for item in group[0].ContentSequence:
+        for instance in item.get("ReferencedSOPSequence", ()):
+            if "ReferencedSegmentNumber" in instance:
+                instance.ReferencedSegmentNumber = list(segment_numbers)
 
 
 def _volume_and_attenuation(measured: RegionMeasurement) -> list[sr.Measurement]:

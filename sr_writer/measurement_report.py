@@ -46,7 +46,7 @@ def measurement_report(
     """
     groups: list[MeasurementGroup] = []
     if segmentation is not None:
-        material = ReportInput.of(analysis, segmentation, context, uids)
+        material = ReportInput.of(analysis, segmentation, form, context, uids)
         groups = [group for make_groups in GROUP_KINDS for group in make_groups(material)]
     frame = ReportFrame(
         title="Lesion measurements",

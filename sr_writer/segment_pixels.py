@@ -1,16 +1,37 @@
-"""The pixels of a segmentation: one segment at a time, one bit per pixel."""
+"""The pixels of a binary segmentation: one segment at a time, one bit per pixel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain import Analysis, BoxedMask, LesionMask, LungMask, Region
-from core.regions import Box, bounding_box, region_mask_zyx
+from core.domain import Analysis, BoxedMask
+from sr_writer.segments import Segment
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedSegments:
+    """Segments as pixels.
+
+    Parameters
+    ----------
+    segments
+        Described, by number.
+    frames
+        Segment Number, None in a label map, and slice of each frame.
+    pixel_data
+        Of all frames in their order.
+    overlap
+        Whether segments share voxels.
+    """
+
+    segments: tuple[Segment, ...]
+    frames: tuple[tuple[int | None, int], ...]
+    pixel_data: bytes
+    overlap: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,52 +50,42 @@ class SegmentFrames:
     mask_pyx: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, voxels: BoxedMask, rows: int, columns: int) -> SegmentFrames:
-        """Return the frames of some voxels, without those that would be empty."""
-        used = np.flatnonzero(voxels.mask_zyx.any(axis=(1, 2)))
+    def of(cls, voxels: BoxedMask, shape_zyx: tuple[int, int, int], *, every_plane: bool) -> SegmentFrames:
+        """Return the frames of some voxels, with or without those that are empty."""
+        planes, rows, columns = shape_zyx
+        filled = np.flatnonzero(voxels.mask_zyx.any(axis=(1, 2)))
         z, y, x = voxels.start_zyx
         height, width = voxels.mask_zyx.shape[1:]
-        mask_pyx = np.zeros((len(used), rows, columns), dtype=np.bool_)
-        mask_pyx[:, y : y + height, x : x + width] = voxels.mask_zyx[used]
-        return cls(tuple(int(plane) + z for plane in used), mask_pyx)
+        shown = np.arange(planes) if every_plane else filled + z
+        mask_pyx = np.zeros((len(shown), rows, columns), dtype=np.bool_)
+        places = filled + z if every_plane else np.arange(len(filled))
+        mask_pyx[places, y : y + height, x : x + width] = voxels.mask_zyx[filled]
+        return cls(tuple(int(plane) for plane in shown), mask_pyx)
 
 
-class RegionVoxels:
-    """The voxels of each region; only the box around the lungs is looked at, every region lies in them.
+def encode_binary(analysis: Analysis, segments: Sequence[Segment], *, every_plane: bool) -> EncodedSegments:
+    """Encode each segment in frames of its own, one bit per pixel.
 
     Parameters
     ----------
     analysis
-        The masks.
+        Masks.
+    segments
+        What is encoded, by number.
+    every_plane
+        Whether a segment has a frame on slices where it has no voxel.
     """
-
-    def __init__(self, analysis: Analysis) -> None:
-        self._analysis = analysis
-
-    @cached_property
-    def _box(self) -> Box:
-        return bounding_box(self._analysis.lungs.labels_zyx)
-
-    def of(self, region: Region) -> BoxedMask:
-        """Return the voxels of a region."""
-        lungs = LungMask(self._analysis.lungs.labels_zyx[self._box])
-        lesions = self._analysis.lesions
-        lesions = LesionMask(lesions.labels_zyx[self._box], lesions.model)
-        z, y, x = (span.start for span in self._box)
-        return BoxedMask((z, y, x), region_mask_zyx(region, lungs, lesions))
-
-
-def pack_frames(
-    segments: Iterable[BoxedMask], rows: int, columns: int
-) -> tuple[list[tuple[int, ...]], bytes]:
-    """Return the slices on which each segment has voxels, and Pixel Data of those frames in that order."""
     packer = BitPacker()
-    planes: list[tuple[int, ...]] = []
-    for voxels in segments:
-        frames = SegmentFrames.of(voxels, rows, columns)
-        planes.append(frames.planes)
-        packer.add(frames.mask_pyx)
-    return planes, packer.finish()
+    frames: list[tuple[int | None, int]] = []
+    for segment in segments:
+        of_segment = SegmentFrames.of(
+            segment.voxels(), analysis.lungs.labels_zyx.shape, every_plane=every_plane
+        )
+        frames += [(segment.number, plane) for plane in of_segment.planes]
+        packer.add(of_segment.mask_pyx)
+    # Lesions lie in lungs, so where there is a lesion two segments share its voxels, and else none do.
+    overlap = bool(analysis.lesions.labels_zyx.any())
+    return EncodedSegments(tuple(segments), tuple(frames), packer.finish(), overlap)
 
 
 class BitPacker:

@@ -1,4 +1,4 @@
-"""The segmentation object: BINARY SEG (PS3.3 A.51), one segment per region and per larger lesion.
+"""The segmentation object (PS3.3 A.51, or A.51 of Supplement 243 for label maps).
 
 highdicom builds the object and every module of it; its frames are written here. Its constructor wants
 overlapping segments as one array of (z, y, x, segment) and sums it to see whether they overlap: 14 bytes per
@@ -19,14 +19,15 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from core.codes import PRIVATE_SCHEME, Code
 from core.ct_header import CT_IMAGE_STORAGE
-from core.domain import Analysis, CtVolume, Region, ResultKind
-from core.forms import ResultForm
+from core.domain import Analysis, CtVolume, ResultKind
+from core.forms import ResultForm, SegmentationEncoding
 from sr_writer.concepts import concept, private_scheme
 from sr_writer.context import ResultContext
 from sr_writer.elements import lossy_attributes, raw_sequence, refer_to_sources, reference, write_as_is
 from sr_writer.equipment import code_item, series_description, sign
 from sr_writer.identity import IMAGE_ATTRIBUTES, SourceIdentity
-from sr_writer.segment_pixels import pack_frames
+from sr_writer.label_map import encode_label_map, label_segments
+from sr_writer.segment_pixels import EncodedSegments, encode_binary
 from sr_writer.segments import Segment, segments_of
 from sr_writer.source_planes import SourcePlanes
 from sr_writer.uids import ResultUids
@@ -71,24 +72,19 @@ def segmentation(
         Where the masks cannot be placed in the source's coordinates.
     """
     planes = SourcePlanes.of(analysis.volume)
-    segments = segments_of(analysis, context, uids)
-    frames, pixel_data = pack_frames(
-        (segment.voxels() for segment in segments), *analysis.volume.geometry.shape_zyx[1:]
-    )
-    if not any(frames):
+    if not analysis.lungs.labels_zyx.any():
         return None
-    used = list(zip(segments, frames, strict=True))
-    result = _skeleton(analysis, form, planes, segments, context, uids)
+    encoded = _encoded(analysis, form, context, uids)
+    result = _skeleton(analysis, form, planes, encoded, context, uids)
     headers = analysis.volume.headers
     sources = [reference(str(one.SOPClassUID), str(one.SOPInstanceUID)) for one in headers]
     refer_to_sources(result, str(headers[0].SeriesInstanceUID), sources)
-    result.PerFrameFunctionalGroupsSequence = list(_frame_items(analysis.volume, planes, used))
+    result.PerFrameFunctionalGroupsSequence = list(_frame_items(analysis.volume, planes, encoded.frames))
     result.NumberOfFrames = len(result.PerFrameFunctionalGroupsSequence)
-    # Lesions lie in lungs, so where there is a lesion two segments share its voxels, and else none do.
-    result.SegmentsOverlap = "YES" if frames[Region.LESIONS.value - 1] else "NO"
-    if any(segment.property_type.scheme == PRIVATE_SCHEME for segment in segments):
+    result.SegmentsOverlap = "YES" if encoded.overlap else "NO"
+    if any(segment.property_type.scheme == PRIVATE_SCHEME for segment in encoded.segments):
         result.CodingSchemeIdentificationSequence = [private_scheme()]
-    result.add_new("PixelData", "OB", pixel_data)
+    result.add_new("PixelData", "OB", encoded.pixel_data)
     identity.apply(result, IMAGE_ATTRIBUTES)
     if "PositionReferenceIndicator" not in result:  # type 2
         result.PositionReferenceIndicator = None
@@ -96,11 +92,20 @@ def segmentation(
     return result
 
 
+def _encoded(
+    analysis: Analysis, form: ResultForm, context: ResultContext, uids: ResultUids
+) -> EncodedSegments:
+    segments = segments_of(analysis, context, uids)
+    if form.segmentation is SegmentationEncoding.LABELMAP:
+        return encode_label_map(analysis, label_segments(segments, uids), every_plane=form.empty_frames)
+    return encode_binary(analysis, segments, every_plane=form.empty_frames)
+
+
 def _skeleton(
     analysis: Analysis,
     form: ResultForm,
     planes: SourcePlanes,
-    segments: Sequence[Segment],
+    encoded: EncodedSegments,
     context: ResultContext,
     uids: ResultUids,
 ) -> hd.seg.Segmentation:
@@ -113,8 +118,8 @@ def _skeleton(
     result = hd.seg.Segmentation(
         source_images=[_template(analysis.volume, planes)],
         pixel_array=one_pixel,
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_description(segment) for segment in segments],
+        segmentation_type=hd.seg.SegmentationTypeValues(form.segmentation.name),
+        segment_descriptions=[_description(segment) for segment in encoded.segments],
         series_instance_uid=uids.series(kind, variant),
         series_number=context.series_number(kind),
         sop_instance_uid=uids.instance(kind, variant),
@@ -130,6 +135,8 @@ def _skeleton(
         ),
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
+    if "PixelPaddingValue" in result:  # the library leaves the choice between US and SS to the writer
+        result["PixelPaddingValue"].VR = "US"
     dimensions = uids.dimension_organization(kind, variant)
     result.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimensions
     for index in result.DimensionIndexSequence:
@@ -187,29 +194,39 @@ def _description(segment: Segment) -> hd.seg.SegmentDescription:
     return description
 
 
-def _frame_items(volume: CtVolume, planes: SourcePlanes, used: Sequence[_Used]) -> Iterator[Dataset]:
-    """Yield the functional groups of each frame, segment by segment, each in axis-z order.
+def _frame_items(
+    volume: CtVolume, planes: SourcePlanes, frames: Sequence[tuple[int | None, int]]
+) -> Iterator[Dataset]:
+    """Yield the functional groups of each frame.
 
     What depends on the plane alone is encoded once and shared by the segments: encoding a few thousand frames
     of nested sequences would otherwise take longer than finding their pixels.
     """
-    indices = sorted({plane for _, of_segment in used for plane in of_segment})
+    indices = sorted({plane for _, plane in frames})
     ordinals = {plane: ordinal for ordinal, plane in enumerate(indices, start=1)}
     sop_class = str(volume.headers[0].SOPClassUID)
     shared = {plane: _plane_groups(volume, planes, plane, sop_class) for plane in indices}
-    for segment, of_segment in used:
-        identifier = Dataset()
-        identifier.ReferencedSegmentNumber = segment.number
-        identification = raw_sequence("SegmentIdentificationSequence", [identifier])
-        for plane in of_segment:
-            content = Dataset()
-            content.DimensionIndexValues = [segment.number, ordinals[plane]]
-            item = Dataset()
-            item.FrameContentSequence = [content]
-            for element in (*shared[plane], identification):
-                item[element.tag] = element
-            write_as_is(item)
-            yield item
+    identifications = {
+        number: _identification(number) for number in {number for number, _ in frames if number is not None}
+    }
+    for number, plane in frames:
+        content = Dataset()
+        content.DimensionIndexValues = [*([] if number is None else [number]), ordinals[plane]]
+        item = Dataset()
+        item.FrameContentSequence = [content]
+        for element in shared[plane]:
+            item[element.tag] = element
+        if number is not None:
+            item[identifications[number].tag] = identifications[number]
+        write_as_is(item)
+        yield item
+
+
+def _identification(segment_number: int) -> RawDataElement:
+    """Return the Segmentation macro (PS3.3 C.8.20.3.1)."""
+    identifier = Dataset()
+    identifier.ReferencedSegmentNumber = segment_number
+    return raw_sequence("SegmentIdentificationSequence", [identifier])
 
 
 def _plane_groups(

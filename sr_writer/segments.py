@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from core import codes
 from core.codes import Code
-from core.domain import Analysis, BoxedMask, Lesion, Region
+from core.domain import Analysis, BoxedMask, Lesion, LesionMask, LungMask, Region
+from core.regions import Box, bounding_box, region_mask_zyx
 from sr_writer.concepts import (
     COLOR_LAB,
     LESION_CLASS_CODE,
@@ -24,7 +25,6 @@ from sr_writer.concepts import (
     side_found,
 )
 from sr_writer.context import ResultContext
-from sr_writer.segment_pixels import RegionVoxels
 from sr_writer.uids import ResultUids
 
 #: Segment Number of the largest lesion; the numbers before it are those of the regions.
@@ -74,6 +74,31 @@ class Segment:
     voxels: Callable[[], BoxedMask]
 
 
+class _RegionVoxels:
+    """The voxels of each region; only the box around the lungs is looked at, every region lies in them.
+
+    Parameters
+    ----------
+    analysis
+        The masks.
+    """
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._analysis = analysis
+
+    @cached_property
+    def _box(self) -> Box:
+        return bounding_box(self._analysis.lungs.labels_zyx)
+
+    def of(self, region: Region) -> BoxedMask:
+        """Return the voxels of a region."""
+        lungs = LungMask(self._analysis.lungs.labels_zyx[self._box])
+        lesions = self._analysis.lesions
+        lesions = LesionMask(lesions.labels_zyx[self._box], lesions.model)
+        z, y, x = (span.start for span in self._box)
+        return BoxedMask((z, y, x), region_mask_zyx(region, lungs, lesions))
+
+
 def segments_of(analysis: Analysis, context: ResultContext, uids: ResultUids) -> tuple[Segment, ...]:
     """Describe the segments of an analysis.
 
@@ -106,7 +131,7 @@ def lesion_segment_number(lesion: Lesion) -> int:
 
 def _regions(analysis: Analysis, context: ResultContext, uids: ResultUids) -> list[Segment]:
     """Describe every fixed region."""
-    voxels = RegionVoxels(analysis)
+    voxels = _RegionVoxels(analysis)
     segments = []
     for region in Region:
         names = RegionConcept.of(region)

@@ -81,6 +81,10 @@ class ResultUids:
         """Return the Dimension Organization UID (0020,9164) of a multi-frame result."""
         return derived_uid("dimensions", kind.value, variant, *self.run)
 
+    def rest_tracking(self, region: Region) -> str:
+        """Return the Tracking UID of what of a lung is no lesion."""
+        return derived_uid("tracking", f"{region.name} without lesions", *self.patient)
+
     def tracking(self, region: Region) -> str:
         """Return the Tracking UID (0062,0021) of a region: the same in every study of the patient."""
         return derived_uid("tracking", region.name, *self.patient)
