@@ -41,6 +41,9 @@ SEVERITY_SCORE = Code("severity-6-zone", PRIVATE_SCHEME, "CT severity score, six
 # Free text about the examination: CID 6, PS3.16
 COMMENT = Code("121106", "DCM", "Comment")
 
+# Title of measurement reports: CID 7021
+IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+
 # Key Object Selection document title: CID 7010
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
 

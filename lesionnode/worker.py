@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from config import Settings
@@ -137,27 +138,31 @@ class Worker:
             provider=analysed.provider,
             content_time_s=claimed.sealed_at,
         )
-        return [self._stored(claimed, one) for one in write_results(analysed.analysis, context).objects]
+        results = write_results(analysed.analysis, context)
+        for file in results.files:
+            self._kept(claimed, Path(file.name).stem, file.content, Path(file.name).suffix.lstrip("."))
+        return [self._stored(claimed, one) for one in results.objects]
 
     def _stored(self, claimed: ClaimedJob, result: ResultObject) -> StoredResult:
         content = encoded(result)
+        return StoredResult(
+            kind=result.kind.value,
+            sop_class_uid=str(result.dataset.SOPClassUID),
+            sop_instance_uid=result.sop_instance_uid,
+            path=self._kept(claimed, result.kind.value, content, "dcm"),
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+
+    def _kept(self, claimed: ClaimedJob, name: str, content: bytes, ending: str) -> Path:
         while True:
             try:
-                path = self._spool.keep_result(claimed.id, result.kind.value, content)
-                break
+                return self._spool.keep_result(claimed.id, name, content, ending=ending)
             except SpoolError as error:
                 # A full disk must not cost a second inference: the object waits here until there is space.
                 get_logger().error("result_waits_for_disk", job=claimed.id, reason=str(error))
                 if self._stopping.wait(_DISK_RETRY_S):
                     raise
                 self._mark_progress()  # waiting for space is no hang
-        return StoredResult(
-            kind=result.kind.value,
-            sop_class_uid=str(result.dataset.SOPClassUID),
-            sop_instance_uid=result.sop_instance_uid,
-            path=path,
-            sha256=hashlib.sha256(content).hexdigest(),
-        )
 
     def _mark_progress(self, _step: str = "", _share: float = 0.0) -> None:
         self._progress_at = time.monotonic()

@@ -7,9 +7,11 @@ from io import BytesIO
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 
-from core.domain import Analysis, ModelIdentity, ResultKind, ResultObject, ResultSet
+from core.domain import Analysis, ModelIdentity, ResultFile, ResultKind, ResultObject, ResultSet
 from core.errors import ResultEncodingError
 from sr_writer.context import ResultContext, is_plain_text
+from sr_writer.encapsulated_pdf import encapsulated_pdf
+from sr_writer.fhir_bundle import FILE_NAME, encoded_bundle, fhir_bundle
 from sr_writer.identity import SourceIdentity
 from sr_writer.key_objects import key_objects
 from sr_writer.measurement_report import measurement_report
@@ -31,9 +33,9 @@ def write_results(analysis: Analysis, context: ResultContext) -> ResultSet:
     Returns
     -------
     ResultSet
-        The SEG, then the SR that refers to it, the film, and the key objects; no SEG where no region has a
-        voxel. Each data set was encoded once and read back: writing it again gives the very bytes that were
-        verified.
+        The SEG, then the SR that refers to it, the film, the key objects and the document; no SEG where no
+        region has a voxel. The FHIR bundle is a file beside them. Each data set was encoded once and read
+        back: writing it again gives the very bytes that were verified.
 
     Raises
     ------
@@ -51,13 +53,16 @@ def write_results(analysis: Analysis, context: ResultContext) -> ResultSet:
     else:
         seg = _encoded(seg, identity)
         objects.append(ResultObject(ResultKind.SEGMENTATION, seg))
-    report = measurement_report(analysis, seg, identity, context, uids)
-    objects.append(ResultObject(ResultKind.MEASUREMENT_REPORT, _encoded(report, identity)))
+    report = _encoded(measurement_report(analysis, seg, identity, context, uids), identity)
+    objects.append(ResultObject(ResultKind.MEASUREMENT_REPORT, report))
     film = _encoded(film_capture(analysis, identity, context, uids), identity)
     objects.append(ResultObject(ResultKind.FILM, film))
     keys = key_objects(analysis, film, identity, context, uids)
     objects.append(ResultObject(ResultKind.KEY_OBJECTS, _encoded(keys, identity)))
-    return ResultSet(tuple(objects), tuple(remarks))
+    document = encapsulated_pdf(analysis, film, report, identity, context, uids)
+    objects.append(ResultObject(ResultKind.DOCUMENT, _encoded(document, identity)))
+    bundle = fhir_bundle(analysis, report, identity, context, uids)
+    return ResultSet(tuple(objects), tuple(remarks), (ResultFile(FILE_NAME, encoded_bundle(bundle)),))
 
 
 def _encoded(result: Dataset, identity: SourceIdentity) -> Dataset:

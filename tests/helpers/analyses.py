@@ -292,7 +292,9 @@ def _measure(volume: CtVolume, lungs: LungMask, lesions: LesionMask) -> LesionMe
         for at, side in enumerate(sides, start=1)
     )
     zones = tuple(
-        ZoneMeasurement(zone, 10.0, 1.0 if sides else 0.0, 10.0 if sides else 0.0, 1 if sides else 0)
+        ZoneMeasurement(
+            zone, 10.0 if both else 0.0, 1.0 if sides else 0.0, 10.0 if sides else 0.0, 1 if sides else 0
+        )
         for zone in Zone
     )
     return LesionMeasurements(tuple(regions), single, zones, sum(zone.score for zone in zones))

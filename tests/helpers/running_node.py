@@ -32,7 +32,7 @@ class RunningNode:
     callers
         AE titles that may send.
     options
-        Further TOML, appended; sources take `source_options`.
+        Further TOML, appended; sources take `source_options`, peers `peer_options`.
     """
 
     folder: Path
@@ -40,6 +40,7 @@ class RunningNode:
     callers: tuple[str, ...] = ("SCANNER", "STORESCU", "ECHOSCU")
     options: str = ""
     source_options: str = ""
+    peer_options: str = ""
     quiet_s: float = 1.0
     port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -120,6 +121,7 @@ class RunningNode:
     def _toml(self) -> str:
         peers = "".join(
             f'[[peers]]\nname = "{name}"\nae_title = "{title}"\nhost = "127.0.0.1"\nport = {port}\n'
+            f"{self.peer_options}\n"
             for name, title, port in self.peers
         )
         names = ", ".join(f'"{name}"' for name, _, _ in self.peers)

@@ -23,6 +23,7 @@ from core.domain import Region
 from lesionnode.cli import DEFAULT_CONFIG, EX_CONFIG, app
 from scp import status
 from sr_writer.concepts import RegionConcept
+from sr_writer.fhir import elements
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -241,6 +242,15 @@ def test_codes_of_the_report_are_those_of_the_writer() -> None:
     assert private
     assert codes.PRIVATE_SCHEME in text
     assert [code.value for code in private if code.value not in text] == []
+
+
+def test_codes_of_the_fhir_bundle_are_those_of_the_writer() -> None:
+    """docs/results.md names the private code system and the codes that only the bundle has."""
+    text = (DOCS / "results.md").read_text()
+    assert f"`{elements.SYSTEMS[codes.PRIVATE_SCHEME]}`" in text
+    zones = list(elements.ZONES.values())
+    for code in (elements.ZONE_SCORE, elements.PERCENT_OF_ZONE, elements.MIXED, zones[0], zones[-1]):
+        assert f"`{code.value}`" in text
 
 
 def test_statuses_in_the_table_are_those_of_the_code() -> None:
