@@ -68,6 +68,9 @@ ZONE_SCORE = Code("zone-score", PRIVATE_SCHEME, "CT severity score of zone, 0-4"
 SUMMARY = Code("121111", "DCM", "Summary")
 COMMENT = Code("121106", "DCM", "Comment")
 
+# Title of measurement reports: CID 7021
+IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+
 # Key Object Selection document title: CID 7010
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
 # The same, CID 7011: of a Key Object Selection that withdraws what it refers to (IHE RAD TF-2, IOCM)

@@ -476,6 +476,7 @@ class ResultKind(StrEnum):
     MEASUREMENT_REPORT = "measurement_report"
     FILM = "film"
     KEY_OBJECTS = "key_objects"
+    DOCUMENT = "document"
     REJECTION_NOTE = "rejection_note"
 
 
@@ -523,6 +524,22 @@ class ResultObject:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ResultFile:
+    """A result for software that reads no DICOM: kept beside the objects, not sent.
+
+    Parameters
+    ----------
+    name
+        File name with its ending.
+    content
+        Bytes of the file.
+    """
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ResultSet:
     """All objects of one analysed series.
 
@@ -532,7 +549,10 @@ class ResultSet:
         In the order in which a PACS should get them: what is referenced first.
     remarks
         What was left out and why.
+    files
+        The same results in other forms.
     """
 
     objects: tuple[ResultObject, ...]
     remarks: tuple[str, ...] = field(default=())
+    files: tuple[ResultFile, ...] = field(default=())

@@ -4,6 +4,7 @@ Layout below the data folder::
 
     received/<series id>/<instance id>.dcm    what was received, named by our own ids, never by foreign UIDs
     results/<job id>/<kind>.dcm               what is delivered
+    results/<job id>/fhir.json                the same numbers for platforms that read no DICOM; not delivered
     unrecorded/<time>-<name>                  complete files that the ledger did not know at start-up
     *.part                                    writes that were cut off; deleted at start-up
 """
@@ -93,10 +94,10 @@ class Spool:
         self.require_space(sum(len(chunk) for chunk in chunks))
         return self._write(self.received / series_id / f"{instance_id}.dcm", chunks)
 
-    def keep_result(self, job_id: str, name: str, content: Buffer) -> Path:
-        """Store one result object durably; an earlier unrecorded write of the same name is replaced."""
-        _require_own_names(job_id, name)
-        return self._write(self.results / job_id / f"{name}.dcm", [content])
+    def keep_result(self, job_id: str, name: str, content: Buffer, *, ending: str = "dcm") -> Path:
+        """Store one result durably; an earlier unrecorded write of the same name is replaced."""
+        _require_own_names(job_id, name, ending)
+        return self._write(self.results / job_id / f"{name}.{ending}", [content])
 
     def sweep(self, recorded: Iterable[Path]) -> tuple[int, int]:
         """Tidy up after a crash.

@@ -136,7 +136,7 @@ def analyse(
         list[str] | None, typer.Option(help="Accept a restricted licence by name, e.g. research.")
     ] = None,
 ) -> None:
-    """Analyse a folder without any network: SEG, SR, film, key objects and result.json."""
+    """Analyse a folder without any network: DICOM objects, PDF, FHIR bundle and result.json."""
     from lesionnode.folder import analyse_folder
 
     settings = _settings(config, optional=True)

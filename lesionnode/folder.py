@@ -29,6 +29,8 @@ from lesionnode.pipeline import (
     result_json,
 )
 from scp.selection import Candidate, choose
+from sr_writer.encapsulated_pdf import pdf_of
+from sr_writer.fhir_bundle import FILE_NAME as FHIR_FILE
 from sr_writer.results import write_results
 
 _FILE_NAMES = {
@@ -36,7 +38,9 @@ _FILE_NAMES = {
     ResultKind.MEASUREMENT_REPORT: "report.dcm",
     ResultKind.FILM: "film.dcm",
     ResultKind.KEY_OBJECTS: "key-objects.dcm",
+    ResultKind.DOCUMENT: "report.pdf.dcm",
 }
+_PDF_FILE = "report.pdf"
 RESULT_FILE = "result.json"
 
 _READ_KEYWORDS = ["SeriesInstanceUID", *REASON_KEYWORDS, *FACT_KEYWORDS]
@@ -99,7 +103,7 @@ def look_into(folder: Path) -> FolderContent:
 def analyse_folder(
     folder: Path, output: Path, model: str, settings: Settings, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Analyse the best series of a folder and write SEG, SR, film, key objects and ``result.json``.
+    """Analyse the best series of a folder and write all its results and ``result.json``.
 
     Parameters
     ----------
@@ -125,7 +129,7 @@ def analyse_folder(
         Nothing can be said about the series.
     """
     output.mkdir(parents=True, exist_ok=True)
-    for name in _FILE_NAMES.values():
+    for name in (*_FILE_NAMES.values(), _PDF_FILE, FHIR_FILE):
         (output / name).unlink(missing_ok=True)
     content = look_into(folder)
     try:
@@ -161,8 +165,13 @@ def _analyse(
         provider=analysed.provider,
         content_time_s=time.time(),
     )
-    for one in write_results(analysed.analysis, context).objects:
+    results = write_results(analysed.analysis, context)
+    for one in results.objects:
         (output / _FILE_NAMES[one.kind]).write_bytes(encoded(one))
+        if one.kind is ResultKind.DOCUMENT:
+            (output / _PDF_FILE).write_bytes(pdf_of(one.dataset))
+    for file in results.files:
+        (output / file.name).write_bytes(file.content)
     analysed.timings_s["write"] = round(time.perf_counter() - start, 3)
     return result_json(analysed)
 

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
@@ -146,6 +147,8 @@ class Worker:
 
     def _written(self, claimed: ClaimedJob, analysed: Analysed) -> Sequence[StoredResult]:
         written = write_results(analysed.analysis, self._context(claimed, analysed.provider), self._forms)
+        for file in written.files:
+            self._kept(claimed, Path(file.name).stem, file.content, Path(file.name).suffix.lstrip("."))
         return [self._stored(claimed, one) for one in written.objects]
 
     def _refusal_written(self, claimed: ClaimedJob, reason: str) -> Sequence[StoredResult]:
@@ -175,24 +178,25 @@ class Worker:
 
     def _stored(self, claimed: ClaimedJob, result: ResultObject) -> StoredResult:
         content = encoded(result)
+        return StoredResult(
+            kind=result.kind.value,
+            sop_class_uid=str(result.dataset.SOPClassUID),
+            sop_instance_uid=result.sop_instance_uid,
+            path=self._kept(claimed, _file_name(result), content, "dcm"),
+            sha256=hashlib.sha256(content).hexdigest(),
+            variant=result.variant,
+        )
+
+    def _kept(self, claimed: ClaimedJob, name: str, content: bytes, ending: str) -> Path:
         while True:
             try:
-                path = self._spool.keep_result(claimed.id, _file_name(result), content)
-                break
+                return self._spool.keep_result(claimed.id, name, content, ending=ending)
             except SpoolError as error:
                 # A full disk must not cost a second inference: the object waits here until there is space.
                 get_logger().error("result_waits_for_disk", job=claimed.id, reason=str(error))
                 if self._stopping.wait(_DISK_RETRY_S):
                     raise
                 self._mark_progress()  # waiting for space is no hang
-        return StoredResult(
-            kind=result.kind.value,
-            sop_class_uid=str(result.dataset.SOPClassUID),
-            sop_instance_uid=result.sop_instance_uid,
-            path=path,
-            sha256=hashlib.sha256(content).hexdigest(),
-            variant=result.variant,
-        )
 
     def _mark_progress(self, _step: str = "", _share: float = 0.0) -> None:
         self._progress_at = time.monotonic()

@@ -14,6 +14,7 @@ from pydicom.uid import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     DeflatedExplicitVRLittleEndian,
+    EncapsulatedPDFStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     KeyObjectSelectionDocumentStorage,
@@ -33,6 +34,7 @@ SOP_CLASSES: Mapping[ResultKind, tuple[str, ...]] = {
     ResultKind.MEASUREMENT_REPORT: (Comprehensive3DSRStorage, ComprehensiveSRStorage),
     ResultKind.FILM: (SecondaryCaptureImageStorage,),
     ResultKind.KEY_OBJECTS: (KeyObjectSelectionDocumentStorage,),
+    ResultKind.DOCUMENT: (EncapsulatedPDFStorage,),
     ResultKind.REJECTION_NOTE: (KeyObjectSelectionDocumentStorage,),
 }
 TRANSFER_SYNTAXES: tuple[UID, ...] = (

@@ -70,6 +70,21 @@ class TextPlan:
                 f"({_shown(self.source_terms)}). Have the sender corrected."
             ) from error
 
+    def decode(self, raw: bytes) -> str | None:
+        """Return text of a result for software that reads no DICOM, None where it is mislabelled.
+
+        Parameters
+        ----------
+        raw
+            Bytes in the character set of the result.
+        """
+        if _ESC in raw:
+            return None
+        try:
+            return raw.decode(_initial_codec(self.result_terms or ("",)))
+        except UnicodeDecodeError:
+            return None
+
     def encode(self, text: str) -> bytes:
         """Return the bytes of text that was decoded before it came here.
 

@@ -24,6 +24,7 @@ _SERIES_NUMBER_OFFSET = {
     ResultKind.MEASUREMENT_REPORT: 2,
     ResultKind.FILM: 3,
     ResultKind.KEY_OBJECTS: 4,
+    ResultKind.DOCUMENT: 5,
     ResultKind.REJECTION_NOTE: 9,
 }
 

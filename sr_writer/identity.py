@@ -164,16 +164,22 @@ class SourceIdentity:
         """Return a value as text that is the same for the same bytes, for comparing and for deriving UIDs."""
         return raw_text(self.header, keyword, self.plan).decode("latin-1")
 
+    def decoded(self, keyword: str) -> str:
+        """Return a value as text for people and other software, empty where it is absent or mislabelled."""
+        return (self.plan.decode(raw_text(self.header, keyword, self.plan)) or "").strip()
+
     def local_time(self, moment_utc: datetime) -> datetime:
         """Return a moment in the study's Timezone Offset From UTC, or in the node's zone where it has none.
 
         PS3.3 C.12.1.1.8: the offset governs every date and time of an object, the copied ones as well, so our
         own have to be told in it.
         """
-        offset = self._utc_offset()
+        offset = self.utc_offset
         return moment_utc.astimezone(None if offset is None else timezone(offset))
 
-    def _utc_offset(self) -> timedelta | None:
+    @property
+    def utc_offset(self) -> timedelta | None:
+        """Timezone Offset From UTC (0008,0201) of the study, None where it has no valid one."""
         found = _UTC_OFFSET.fullmatch(self.text("TimezoneOffsetFromUTC").strip())
         if found is None:
             return None
@@ -206,7 +212,7 @@ class SourceIdentity:
             _drop_incomplete_references(result, keyword)
         _complete_deidentification(result)
         # An offset that breaks the grammar cannot govern our own times.
-        if self._utc_offset() is not None:
+        if self.utc_offset is not None:
             result.update(copied(self.header, ("TimezoneOffsetFromUTC",), self.plan))
         for keyword in _ALWAYS_PRESENT:
             if keyword not in result:

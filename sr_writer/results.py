@@ -8,10 +8,20 @@ from io import BytesIO
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 
-from core.domain import Analysis, ModelIdentity, Refusal, ResultKind, ResultObject, ResultSet
+from core.domain import (
+    Analysis,
+    ModelIdentity,
+    Refusal,
+    ResultFile,
+    ResultKind,
+    ResultObject,
+    ResultSet,
+)
 from core.errors import ResultEncodingError
 from core.forms import ResultForm
 from sr_writer.context import ResultContext, is_plain_text
+from sr_writer.encapsulated_pdf import encapsulated_pdf
+from sr_writer.fhir_bundle import FILE_NAME, encoded_bundle, fhir_bundle
 from sr_writer.identity import SourceIdentity
 from sr_writer.key_objects import key_objects
 from sr_writer.measurement_report import measurement_report
@@ -41,9 +51,10 @@ def write_results(
     Returns
     -------
     ResultSet
-        In every form the SEG and the SR that refers to it; then the film, the key objects, and, where the
-        result replaces an earlier one, a rejection note. No SEG where no region has a voxel. Each data set
-        was encoded once and read back: writing it again gives the very bytes that were verified.
+        In every form the SEG and the SR that refers to it; then the film, the key objects, the document,
+        and, where the result replaces an earlier one, a rejection note. No SEG where no region has a voxel.
+        The FHIR bundle is a file beside them. Each data set was encoded once and read back: writing it again
+        gives the very bytes that were verified.
 
     Raises
     ------
@@ -69,12 +80,16 @@ def write_results(
         written.add(ResultKind.MEASUREMENT_REPORT, report, form)
     film = written.add(ResultKind.FILM, film_capture(analysis, identity, context, uids))
     written.add(ResultKind.KEY_OBJECTS, key_objects(analysis, film, identity, context, uids))
+    document = encapsulated_pdf(analysis, film, identity, context, uids)
+    written.add(ResultKind.DOCUMENT, document)
     if context.predecessors:
         note = rejection_note(analysis.volume.headers[0], model, identity, context, uids)
         written.add(ResultKind.REJECTION_NOTE, note)
     missing = "No segmentation was written: neither lungs nor lesions were found."
     nothing = all(one is None for one in segmentations.values())
-    return ResultSet(tuple(written.objects), (missing,) if nothing else ())
+    report = written.first(ResultKind.MEASUREMENT_REPORT)
+    bundle = ResultFile(FILE_NAME, encoded_bundle(fhir_bundle(analysis, report, identity, context, uids)))
+    return ResultSet(tuple(written.objects), (missing,) if nothing else (), (bundle,))
 
 
 def write_refusal(
@@ -130,6 +145,10 @@ class _Written:
         variant = "" if form is None else form.variant(kind)
         self.objects.append(ResultObject(kind, read_back, variant))
         return read_back
+
+    def first(self, kind: ResultKind) -> Dataset:
+        """Return the object of a kind that was added first."""
+        return next(one.dataset for one in self.objects if one.kind is kind)
 
 
 def _encoded(result: Dataset, identity: SourceIdentity) -> Dataset:

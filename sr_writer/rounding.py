@@ -14,4 +14,6 @@ def percent_text(percent: float) -> str:
     """Show a share: a trace is not nothing, and nearly all is not all."""
     if 0 < percent < 0.1:
         return "< 0.1 %"
+    if 99.5 <= percent < 100:
+        return "> 99 %"
     return f"{percent:.0f} %" if percent == 0 or percent >= 10 else f"{percent:.1f} %"

@@ -10,6 +10,7 @@ from core.domain import Analysis, Finding, Language, Lesion, ModelIdentity, Regi
 from sr_writer.context import ResultContext
 from sr_writer.film.words import WORDS, Words
 from sr_writer.rounding import percent_text, volume_text
+from sr_writer.totals import lung_volume_ml, total_of
 
 #: Single lesions on the page, largest first; the report holds more.
 MOST_LESIONS = 5
@@ -88,9 +89,8 @@ def film_content(analysis: Analysis, context: ResultContext) -> FilmContent:
     """
     words = WORDS[context.language]
     numbers, model = analysis.measurements, analysis.lesions.model
-    lungs_ml = sum(numbers.of(region).volume_ml for region in (Region.LUNG_RIGHT, Region.LUNG_LEFT))
     notice = ""
-    if lungs_ml <= 0:
+    if lung_volume_ml(numbers) <= 0:
         notice = words.no_lungs
     elif numbers.of(Region.LESIONS).volume_ml <= 0:
         notice = words.nothing_found
@@ -134,6 +134,11 @@ def made_by(context: ResultContext, model: ModelIdentity, words: Words) -> str:
     )
 
 
+def attenuation_text(mean_hu: float) -> str:
+    """Show an attenuation in whole Hounsfield units, with a minus sign of the width of a digit."""
+    return str(round(mean_hu)).replace("-", "−")
+
+
 def subtitle(header: Dataset, context: ResultContext, words: Words) -> str:
     """Say what was examined, without saying who."""
     parts = []
@@ -158,19 +163,15 @@ def _date(value: str) -> str:
 
 def _row(analysis: Analysis, words: Words, side: Side | None) -> tuple[str, ...]:
     numbers = analysis.measurements
-    sides = [side] if side else list(Side)
-    lung_ml = sum(numbers.of(Region[f"LUNG_{one.name}"]).volume_ml for one in sides)
-    parts = [[numbers.of(Region[f"{finding.name}_{one.name}"]) for one in sides] for finding in Finding]
-    found_ml = [sum(one.volume_ml for one in part) for part in parts]
-    lesion_ml = sum(found_ml)
-    weighted = sum(one.volume_ml * one.mean_hu for part in parts for one in part if one.mean_hu is not None)
+    sides = (side,) if side else tuple(Side)
+    every = total_of(numbers, sides)
     return (
         words.lungs[side] if side else words.both_lungs,
-        volume_text(lung_ml),
-        *(volume_text(volume) for volume in found_ml),
-        volume_text(lesion_ml),
-        percent_text(100.0 * lesion_ml / lung_ml) if lung_ml else _DASH,
-        _attenuation(weighted / lesion_ml) if lesion_ml else _DASH,
+        volume_text(lung_volume_ml(numbers, sides)),
+        *(volume_text(total_of(numbers, sides, (finding,)).volume_ml) for finding in Finding),
+        volume_text(every.volume_ml),
+        _DASH if every.percent is None else percent_text(every.percent),
+        _DASH if every.mean_hu is None else _attenuation(every.mean_hu),
     )
 
 
@@ -186,4 +187,4 @@ def _lesion(lesion: Lesion, words: Words) -> tuple[str, ...]:
 
 
 def _attenuation(mean_hu: float) -> str:
-    return f"{mean_hu:.0f} HU".replace("-", "−")
+    return f"{attenuation_text(mean_hu)} HU"

@@ -155,7 +155,7 @@ def test_patient_and_study_are_copied() -> None:
         "PatientPosition",
     ):
         assert seg[keyword].value == source[keyword].value
-    assert [int(result.SeriesNumber) for result in results] == [9001, 9002, 9003, 9004]
+    assert [int(result.SeriesNumber) for result in results] == [9001, 9002, 9003, 9004, 9005]
 
 
 def test_missing_attributes_are_written_empty() -> None:

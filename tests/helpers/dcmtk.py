@@ -40,3 +40,15 @@ def dsrdump(path: Path) -> str:
     if run.returncode != 0 or "E:" in complaints or "W:" in complaints:
         raise AssertionError(f"dsrdump ended with {run.returncode}: {run.stderr[-1500:]}")
     return run.stdout
+
+
+def dcm2pdf(path: Path, folder: Path) -> bytes:
+    """Return the file that ``dcm2pdf`` takes out of an Encapsulated PDF."""
+    program = require_program("dcm2pdf", "dcmtk")
+    out = folder / "extracted.pdf"
+    run = subprocess.run(
+        [program, str(path), str(out)], capture_output=True, text=True, timeout=60, check=False
+    )
+    if run.returncode != 0 or "E:" in run.stderr or "W:" in run.stderr:
+        raise AssertionError(f"dcm2pdf ended with {run.returncode}: {run.stderr[-1500:]}")
+    return out.read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,24 @@ def test_phantom_from_scanner_to_pacs(
     assert job["result"]["burden"]["total_ml"] == pytest.approx(volumes[Region.LESIONS.value], abs=0.01)
     right = truth.finding_ml[Finding.GROUND_GLASS, Side.RIGHT]
     assert job["result"]["burden"]["right"]["ground_glass_ml"] == pytest.approx(right, rel=0.25)
+
+
+def test_a_peer_that_asks_for_the_document_gets_it_alone(
+    tmp_path: Path, orthanc: Orthanc, small_phantom_files: list[Path]
+) -> None:
+    """The PACS hands out the very PDF that was written; the FHIR bundle lies beside it under the job's id."""
+    options = 'objects = ["document"]'
+    with running_node(tmp_path / "node", [orthanc.peer], peer_options=options) as node:
+        storescu(node.port, small_phantom_files[0].parent)
+        node.wait(lambda: orthanc.instances("DOC"), 150)
+        (job,) = node.status()["series"]
+        results = node.data / "results" / job["id"]
+        written = dcmread(results / "document.dcm").EncapsulatedDocument
+        bundle = json.loads((results / "fhir.json").read_text(encoding="utf-8"))
+    (instance,) = orthanc.instances("DOC")
+    assert orthanc.download(f"/instances/{instance}/pdf") == written
+    assert [orthanc.instances(kind) for kind in RESULTS] == [[], [], []]
+    assert bundle["resourceType"] == "Bundle"
 
 
 def test_results_that_come_back_make_no_loop(

@@ -127,16 +127,19 @@ def test_model_list_and_check() -> None:
     assert "model.toml" in run.stderr
 
 
-def test_analyse_writes_segmentation_report_film_and_result(
+def test_analyse_writes_every_result(
     tmp_path: Path, small_phantom: Phantom, small_phantom_files: list[Path]
 ) -> None:
-    """A folder with a chest CT gives the five files; result.json holds every promised key."""
+    """A folder with a chest CT gives all files; result.json holds every promised key."""
     run = lesion_node("analyse", small_phantom_files[0].parent, "--output", tmp_path / "out")
     assert run.returncode == 0, run.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "fhir.json",
         "film.dcm",
         "key-objects.dcm",
         "report.dcm",
+        "report.pdf",
+        "report.pdf.dcm",
         "result.json",
         "segmentation.dcm",
     ]
@@ -154,6 +157,10 @@ def test_analyse_writes_segmentation_report_film_and_result(
     true_ml = sum(small_phantom.truth.finding_ml.values())
     assert result["burden"]["total_ml"] == pytest.approx(true_ml, rel=0.15)
     assert dcmread(tmp_path / "out" / "segmentation.dcm").Modality == "SEG"
+    inside = dcmread(tmp_path / "out" / "report.pdf.dcm").EncapsulatedDocument
+    assert (tmp_path / "out" / "report.pdf").read_bytes() == inside
+    bundle = json.loads((tmp_path / "out" / "fhir.json").read_text(encoding="utf-8"))
+    assert bundle["resourceType"] == "Bundle"
     assert "reading ..." in run.stderr.splitlines()
 
 
@@ -197,7 +204,8 @@ def test_a_refusal_removes_the_results_of_an_earlier_run(
     out = tmp_path / "out"
     out.mkdir()
     (out / "segmentation.dcm").touch()
-    (out / "report.dcm").touch()
+    for name in ("report.dcm", "report.pdf", "report.pdf.dcm", "fhir.json"):
+        (out / name).touch()
     folder = tmp_path / "in"
     folder.mkdir()
     for path in (*small_phantom_files[:20], *small_phantom_files[24:]):

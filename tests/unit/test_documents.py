@@ -23,6 +23,7 @@ from core.domain import Region
 from lesionnode.cli import DEFAULT_CONFIG, EX_CONFIG, app
 from scp import status
 from sr_writer.concepts import RegionConcept
+from sr_writer.fhir import elements
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -239,6 +240,14 @@ def test_table_of_codes_is_that_of_the_writer() -> None:
     assert known <= rows
     assert private == {code for code in known if code.scheme == codes.PRIVATE_SCHEME}
     assert all(len(code.value) <= 16 for code in known)  # SH: Code Value, PS3.3 8.1
+
+
+def test_codes_of_the_fhir_bundle_are_those_of_the_writer() -> None:
+    """docs/results.md names the private code system and the codes that only the bundle has."""
+    text = (DOCS / "results.md").read_text()
+    assert f"`{elements.SYSTEMS[codes.PRIVATE_SCHEME]}`" in text
+    for code in elements.LUNG_OF_SIDE.values():
+        assert f"{code.value} {code.meaning}" in text
 
 
 def test_statuses_in_the_table_are_those_of_the_code() -> None:

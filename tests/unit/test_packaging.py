@@ -47,6 +47,7 @@ def test_the_wheel_holds_models_migrations_and_the_example(wheel: Path) -> None:
         "custody/ledger/migrations/env.py",
         "custody/ledger/migrations/versions/rev_0001_first_schema.py",
         "config/example.toml",
+        "sr_writer/document/layout.typ",
     }
     assert wanted <= names
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}

@@ -35,6 +35,14 @@ def test_a_result_written_again_replaces_the_first(tmp_path: Path) -> None:
     assert files_below(tmp_path) == ["results/j1/segmentation.dcm"]
 
 
+def test_results_that_are_not_dicom_lie_beside_the_others(tmp_path: Path) -> None:
+    """The ending of the name says what a file holds."""
+    spool = Spool(tmp_path)
+    spool.keep_result("j1", "report", b"x")
+    assert spool.keep_result("j1", "fhir", b"{}", ending="json").read_bytes() == b"{}"
+    assert files_below(tmp_path) == ["results/j1/fhir.json", "results/j1/report.dcm"]
+
+
 def test_the_name_appears_only_after_the_bytes_are_flushed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +175,7 @@ def test_a_hostile_id_never_becomes_a_path(tmp_path_factory: pytest.TempPathFact
         lambda: spool.keep_received("s", name, (b"x",)),
         lambda: spool.keep_result(name, "r", b"x"),
         lambda: spool.keep_result("j", name, b"x"),
+        lambda: spool.keep_result("j", "r", b"x", ending=name),
     ):
         with pytest.raises(SpoolError):
             keep()

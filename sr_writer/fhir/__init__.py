@@ -1,0 +1,1 @@
+"""Parts of the FHIR bundle: elements, what they are called, observations, resources around them."""
