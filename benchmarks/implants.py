@@ -45,6 +45,7 @@ from core.domain import CtVolume
 from core.errors import SeriesRejected
 from inference.lungs import segment_lungs
 from inference.series_reader import read_series
+from inference.straightening import Straightening
 
 #: Lesions of one run; each run gives them other densities, so that after three runs all have had each.
 _RUN_SIZES = ("<1", "<1", "1–3", "1–3", "3–10", "3–10", "10–50", ">50")
@@ -86,6 +87,7 @@ def measure(model: OpenedModel, folders: Sequence[Path], runs: int, seed: int) -
     for folder in folders:
         try:
             volume = read_series(series_files(folder))
+            volume = Straightening.of(volume.geometry).straight(volume)
             judged = implant_series(model, volume, range(runs), _seed(seed, folder.name))
         except SeriesRejected as error:
             print(f"{folder.name} is left out: {error}", file=sys.stderr)

@@ -24,6 +24,7 @@ from core.domain import LUNG_LABEL
 from core.errors import NodeError
 from inference.lungs import coverage_remarks, segment_lungs
 from inference.series_reader import read_series
+from inference.straightening import Straightening
 
 
 def main() -> int:
@@ -40,7 +41,8 @@ def main() -> int:
         return 1
     base_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
-    lungs = segment_lungs(volume)
+    straightening = Straightening.of(volume.geometry)
+    lungs = straightening.lungs_on_source(segment_lungs(straightening.straight(volume)))
     wall_s, cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
     peak_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base_kib) / 1024
     judged = truth != EXPERT_TUMOUR

@@ -108,10 +108,10 @@ class CtVolume:
     Parameters
     ----------
     hu_zyx
-        int16 Hounsfield units; axis z along the slice normal, in-plane exactly as in the source images;
+        int16 Hounsfield units; axis z rises along the slice normal, in-plane exactly as in the source images;
         pixel padding is −1024.
     geometry
-        Where the voxels are.
+        Where the voxels are; sheared where the gantry was tilted.
     frames
         The source image of each slice, in axis-z order.
     headers

@@ -11,7 +11,7 @@
     │  └ SopClassMismatch             C-STORE status 0xA900
     ├ SeriesRejected                  refused with a reason; never retried
     │  ├ MissingSlices                a gap, or uneven spacing
-    │  ├ InconsistentGeometry         mixed orientation, tilt, duplicates, two frames of reference
+    │  ├ InconsistentGeometry         mixed orientation, uneven slide, duplicates, two frames of reference
     │  ├ UnsupportedImage             not an axial CT in HU, unreadable pixels
     │  │  └ OtherImages               localizer, reformation, bolus tracking: nobody waits for a result
     │  └ NotAChest                    no lungs in view

@@ -1,12 +1,18 @@
 """Where voxels are: affines in LPS millimetres, canonical orientation, regularity of a stack of slices.
 
-Conventions, used everywhere: arrays are (z, y, x); z counts slices along the slice normal (row direction ×
-column direction, PS3.3 C.7.6.2.1.1), y counts pixel rows, x counts pixel columns. World coordinates are the
-patient's LPS millimetres: +x to the patient's left, +y to the back, +z to the head.
+Conventions, used everywhere: arrays are (z, y, x); z counts slices in rising order along the slice normal
+(row direction × column direction, PS3.3 C.7.6.2.1.1), y counts pixel rows, x counts pixel columns. World
+coordinates are the patient's LPS millimetres: +x to the patient's left, +y to the back, +z to the head.
+
+Rows and columns are at right angles. In a *straight* stack the step from slice to slice follows the normal;
+in a *sheared* one, that of a tilted gantry, each slice also slides sideways against the one before it.
+Results lie on the source's own grid, sheared or not; what needs voxels with right angles works on a straight
+one (`inference.straightening`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,6 +24,8 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 #: Cosine under which two directions are not the same any more (about 0.25 degrees).
 SAME_DIRECTION_COS = 1.0 - 1e-5
+#: Slide from slice to slice, in pixels, below which it is the rounding of a straight stack's affine.
+_NO_SLIDE_PX = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +56,7 @@ class Geometry:
         pixel_spacing_mm: Sequence[float],
         slice_spacing_mm: float,
         shape_zyx: tuple[int, int, int],
+        slide_mm: Sequence[float] = (0.0, 0.0, 0.0),
         frame_of_reference_uid: str = "",
     ) -> Geometry:
         """Build from the attributes of the first slice (lowest along the normal), PS3.3 C.7.6.2.1.1.
@@ -64,13 +73,16 @@ class Geometry:
             Distance of neighbouring slices along the normal, mm, positive.
         shape_zyx
             Slices, rows, columns.
+        slide_mm
+            How far each slice slides sideways against the one before it: LPS mm, at right angles to the
+            normal; none in a straight stack.
         frame_of_reference_uid
             Frame of Reference UID.
         """
         along_x = np.asarray(image_orientation[:3], dtype=np.float64)
         along_y = np.asarray(image_orientation[3:], dtype=np.float64)
         affine = np.eye(4)
-        affine[:3, 0] = slice_normal(image_orientation) * slice_spacing_mm
+        affine[:3, 0] = slice_normal(image_orientation) * slice_spacing_mm + np.asarray(slide_mm)
         affine[:3, 1] = along_y * float(pixel_spacing_mm[0])
         affine[:3, 2] = along_x * float(pixel_spacing_mm[1])
         affine[:3, 3] = np.asarray(image_position_mm, dtype=np.float64)
@@ -78,9 +90,37 @@ class Geometry:
 
     @property
     def spacing_zyx_mm(self) -> tuple[float, float, float]:
-        """Distance of neighbouring voxel centres along z, y, x in mm."""
-        z, y, x = np.linalg.norm(self.affine_lps[:3, :3], axis=0)
+        """Distance of neighbouring slices along their normal, of rows and of columns in mm."""
+        z, y, x = np.linalg.norm(self.without_slide().affine_lps[:3, :3], axis=0)
         return float(z), float(y), float(x)
+
+    @property
+    def slide_yx(self) -> tuple[float, float]:
+        """Rows and columns by which each slice slides against the one before it; 0 in a straight stack."""
+        step, *in_plane = self.affine_lps[:3, :3].T
+        y, x = (float(step @ along / (along @ along)) for along in in_plane)
+        return (y, x) if max(abs(y), abs(x)) > _NO_SLIDE_PX else (0.0, 0.0)
+
+    @property
+    def is_sheared(self) -> bool:
+        """Whether slices slide sideways, as those of a tilted gantry do."""
+        return self.slide_yx != (0.0, 0.0)
+
+    @property
+    def tilt_deg(self) -> float:
+        """Angle between the step from slice to slice and the slice normal, degrees; 0 in a straight stack."""
+        along_mm, row_mm, column_mm = self.spacing_zyx_mm
+        rows, columns = self.slide_yx
+        return math.degrees(math.atan2(math.hypot(rows * row_mm, columns * column_mm), along_mm))
+
+    def without_slide(self) -> Geometry:
+        """Return the straight grid with the same first slice; itself where it is straight."""
+        slide = np.array(self.slide_yx)
+        if not slide.any():
+            return self
+        affine = self.affine_lps.copy()
+        affine[:3, 0] -= affine[:3, 1:3] @ slide
+        return Geometry(affine, self.shape_zyx, self.frame_of_reference_uid)
 
     @property
     def voxel_ml(self) -> float:
@@ -129,8 +169,12 @@ class CanonicalOrder:
 
     @classmethod
     def of(cls, geometry: Geometry) -> CanonicalOrder:
-        """Choose the order for a grid: each patient axis goes to the source axis most parallel to it."""
-        directions = geometry.affine_lps[:3, :3] / np.linalg.norm(geometry.affine_lps[:3, :3], axis=0)
+        """Choose the order for a grid: each patient axis goes to the source axis most parallel to it.
+
+        The slices of a sheared stack count by their normal, not by the way in which they slide.
+        """
+        columns = geometry.without_slide().affine_lps[:3, :3]
+        directions = columns / np.linalg.norm(columns, axis=0)
         axes = [-1, -1, -1]
         flips = [False, False, False]
         strength = np.abs(directions)

@@ -52,23 +52,24 @@ def bounding_box(labels_zyx: NDArray[Any]) -> Box:
     return z, y, x
 
 
-def zone_slices(in_lung_z: NDArray[np.bool_], side: Side) -> dict[Zone, NDArray[np.intp]]:
+def zone_layers(in_lung_z: NDArray[np.bool_], side: Side) -> dict[Zone, NDArray[np.intp]]:
     """Divide a lung into thirds of its own height.
 
     Parameters
     ----------
     in_lung_z
-        (z,) bool, canonical: whether a slice holds any of this lung; z rises to the head.
+        (z,) bool: whether a layer across the patient's long axis (`core.layers`) holds any of this lung; z
+        rises to the head.
     side
         Which lung.
 
     Returns
     -------
     dict
-        Slices of each zone, lowest first; none where there is no lung. A slice belongs to the third that
+        Layers of each zone, lowest first; none where there is no lung. A layer belongs to the third that
         holds its middle.
     """
-    slices = np.flatnonzero(in_lung_z)
-    span = np.arange(slices[0], slices[-1] + 1) if slices.size else np.zeros(0, np.intp)
+    layers = np.flatnonzero(in_lung_z)
+    span = np.arange(layers[0], layers[-1] + 1) if layers.size else np.zeros(0, np.intp)
     thirds = (2 * (span - span[:1]) + 1) * len(_THIRDS) // max(2 * span.size, 1)
     return {Zone(f"{name}_{side}"): span[thirds == third] for third, name in enumerate(_THIRDS)}

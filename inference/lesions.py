@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,10 @@ from core.domain import (
 )
 from core.errors import InferenceError
 from core.geometry import CanonicalOrder, Geometry
-from core.regions import Box, bounding_box, zone_slices
+from core.layers import Layers
+from core.regions import Box, bounding_box, zone_layers
 from inference.lesion_axes import axes_mm
+from inference.straightening import Straightening
 
 _FINDINGS = len(FINDING_LABEL) + 1
 #: Number of pairs of labels; the pair of a voxel is its lung label × `_FINDINGS` + its lesion label.
@@ -69,8 +71,9 @@ def measure(
     """Measure every region, lesion and zone.
 
     The voxels of each region are those of `core.regions.region_mask_zyx`. Zones are thirds of each lung's
-    own height along the patient's long axis; the published six-zone score (upper, middle and lower zone,
-    0–4 each, total 24) divides at the carina and the inferior pulmonary veins instead.
+    own height along the patient's long axis, whatever way the slices lie (`core.layers`); the published
+    six-zone score (upper, middle and lower zone, 0–4 each, total 24) divides at the carina and the inferior
+    pulmonary veins instead.
 
     Parameters
     ----------
@@ -96,7 +99,7 @@ def measure(
     pairs = lungs.labels_zyx[box] * np.uint8(_FINDINGS)
     pairs += lesions.labels_zyx[box]
     regions = _regions(_histograms(volume.hu_zyx[box], pairs), volume.geometry.voxel_ml)
-    zones = _zones(CanonicalOrder.of(volume.geometry).apply(pairs), volume.geometry.voxel_ml)
+    zones = _zones(_by_layer(pairs, box, volume.geometry), volume.geometry.voxel_ml)
     return LesionMeasurements(
         regions=regions,
         lesions=_single_lesions(volume, pairs, box, rules),
@@ -180,17 +183,31 @@ def _percent(part: int, whole: int) -> float:
     return 100.0 * part / whole if whole else 0.0
 
 
-def _zones(pairs_zyx: NDArray[np.uint8], voxel_ml: float) -> tuple[ZoneMeasurement, ...]:
-    """Measure the thirds of each lung; `pairs_zyx` is canonical, z rises to the head."""
-    by_slice = np.zeros((len(pairs_zyx), _PAIRS), np.int64)
-    for z, plane in enumerate(pairs_zyx):
-        by_slice[z] = np.bincount(plane.ravel(), minlength=_PAIRS)
+def _by_layer(pairs_zyx: NDArray[np.uint8], box: Box, geometry: Geometry) -> NDArray[np.int64]:
+    """Count voxels by (layer, pair); layers rise to the head."""
+    layers = Layers.rising_to_head(geometry)
+    if layers.are_slices:
+        canonical = CanonicalOrder.of(geometry).apply(pairs_zyx)
+        by_slice = np.zeros((len(canonical), _PAIRS), np.int64)
+        for z, plane in enumerate(canonical):
+            by_slice[z] = np.bincount(plane.ravel(), minlength=_PAIRS)
+        return by_slice
+    counts = np.zeros(layers.count * _PAIRS, np.int64)
+    for z, plane in enumerate(pairs_zyx, start=box[0].start):
+        y, x = np.nonzero(plane)
+        layer = layers.at(z, y + box[1].start, x + box[2].start)
+        counts += np.bincount(layer * _PAIRS + plane[y, x], minlength=counts.size)
+    return counts.reshape(layers.count, _PAIRS)
+
+
+def _zones(by_layer: NDArray[np.int64], voxel_ml: float) -> tuple[ZoneMeasurement, ...]:
+    """Measure the thirds of each lung from its voxels by (layer, pair)."""
     voxels: dict[Zone, tuple[int, int]] = {}
     for side in Side:
         first = LUNG_LABEL[side] * _FINDINGS
-        lung = by_slice[:, first : first + _FINDINGS].sum(axis=1)
-        lesion = lung - by_slice[:, first]
-        for zone, own in zone_slices(lung > 0, side).items():
+        lung = by_layer[:, first : first + _FINDINGS].sum(axis=1)
+        lesion = lung - by_layer[:, first]
+        for zone, own in zone_layers(lung > 0, side).items():
             voxels[zone] = int(lung[own].sum()), int(lesion[own].sum())
     return tuple(_zone(zone, *voxels[zone], voxel_ml) for zone in Zone)
 
@@ -208,9 +225,9 @@ def _single_lesions(
     """Return the connected lesions that are large enough, largest first."""
     lesion = (pairs_zyx > _FINDINGS) & (pairs_zyx % _FINDINGS > 0)
     inner = bounding_box(lesion)
-    labels, count = label_components(lesion[inner], connectivity=3, return_num=True)
-    if count == 0:
+    if not lesion[inner].size:
         return ()
+    labels = _connected(lesion[inner], volume.geometry)
     where = np.flatnonzero(labels)
     numbers = labels.ravel()[where]
     pairs = pairs_zyx[inner].ravel()[where]
@@ -249,6 +266,18 @@ def _cut_out(labels_zyx: NDArray[np.intp], label: int, box: Box, corner: tuple[i
     """Return the voxels of one component; `corner` is where the labels begin in the volume."""
     z, y, x = (one.start + offset for one, offset in zip(box, corner, strict=True))
     return BoxedMask((z, y, x), labels_zyx[box] == label)
+
+
+def _connected(lesion_zyx: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.int64]:
+    """Number the connected lesions from 1 on.
+
+    Voxels of slices that slide sideways are neighbours where they lie side by side in the patient, whatever
+    their indices are.
+    """
+    part = replace(geometry, shape_zyx=lesion_zyx.shape)  # slides count, places do not
+    straightening = Straightening.of(part)
+    labels = label_components(straightening.placed(lesion_zyx), connectivity=3)
+    return np.asarray(straightening.labels_on_source(labels), np.int64)
 
 
 def _lesion(

@@ -26,6 +26,7 @@ from inference.lung_grid import (
 )
 from inference.lung_pair import NO_LUNGS, lung_pair
 from inference.lung_ribs import Ribs, dense_behind, dense_between
+from inference.straightening import require_straight
 
 #: Soft tissue in front of and behind the lung is at least this thick in all; clothes and tables are thinner.
 _COVER_MM = 8.0
@@ -56,7 +57,7 @@ def segment_lungs(volume: CtVolume) -> LungMask:
     Parameters
     ----------
     volume
-        A chest CT in any patient position; orientation is taken from its geometry alone.
+        A chest CT in any patient position, on a straight grid; orientation is taken from its geometry alone.
 
     Returns
     -------
@@ -67,7 +68,10 @@ def segment_lungs(volume: CtVolume) -> LungMask:
     ------
     NotAChest
         No pair of lungs is in view, or only their edge.
+    InferenceError
+        Its slices slide sideways.
     """
+    require_straight(volume.geometry)
     order = CanonicalOrder.of(volume.geometry)
     hu_zyx = order.apply(volume.hu_zyx)
     spacing_zyx_mm = order.apply_geometry(volume.geometry).spacing_zyx_mm
@@ -95,7 +99,7 @@ def coverage_remarks(lungs: LungMask, volume: CtVolume) -> tuple[str, ...]:
     lungs
         Their mask.
     volume
-        The volume that it belongs to.
+        The volume that it belongs to, as the source has it: its edges are what cuts off.
 
     Returns
     -------

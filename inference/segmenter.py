@@ -15,6 +15,7 @@ from inference.lung_union import add_dense_lung, looks_like_dense_lung
 from inference.model_package import ModelPackage
 from inference.resampling import Sampling, choose_sampling
 from inference.session import ModelSession
+from inference.straightening import require_straight
 from inference.windows import run_windows
 
 # Shares of the whole at which a stage ends, from timing the shipped model.
@@ -74,7 +75,7 @@ class Segmenter:
         Parameters
         ----------
         volume
-            The scan, in any orientation.
+            The scan, in any orientation, on a straight grid.
         lungs
             Its lungs on the same grid, as density and shape give them.
         progress
@@ -89,13 +90,15 @@ class Segmenter:
         Raises
         ------
         InferenceError
-            Lungs of another shape, or the model failed; OutOfDeviceMemory where memory was the reason.
+            Lungs of another shape, slices that slide sideways, or the model failed; OutOfDeviceMemory where
+            memory was the reason.
         """
         if lungs.labels_zyx.shape != volume.hu_zyx.shape:
             raise InferenceError(
                 f"Lungs have shape {lungs.labels_zyx.shape}, the volume {volume.hu_zyx.shape}; "
                 f"they must lie on one grid."
             )
+        require_straight(volume.geometry)
         report = progress or _ignore
         report(0.0)
         order = CanonicalOrder.of(volume.geometry)

@@ -96,7 +96,7 @@ class Plane:
     slice_thickness_mm
         Slice Thickness (0018,0050), None where absent or not positive.
     gantry_tilt_deg
-        Gantry/Detector Tilt (0018,1120), 0 where absent.
+        Gantry/Detector Tilt (0018,1120), None where absent; positions alone say how the slices lie.
     frame_of_reference_uid
         Frame of Reference UID (0020,0052), empty where absent.
     """
@@ -105,7 +105,7 @@ class Plane:
     orientation: tuple[float, ...]
     pixel_spacing_mm: tuple[float, float]
     slice_thickness_mm: float | None
-    gantry_tilt_deg: float
+    gantry_tilt_deg: float | None
     frame_of_reference_uid: str
 
 
@@ -164,7 +164,7 @@ def read_plane(position: Dataset, orientation: Dataset, measures: Dataset, heade
         orientation=_orthonormal(finite_numbers(orientation, "ImageOrientationPatient", 6)),
         pixel_spacing_mm=(spacing[0], spacing[1]),
         slice_thickness_mm=thickness if thickness is not None and thickness > 0 else None,
-        gantry_tilt_deg=optional_number(header, "GantryDetectorTilt") or 0.0,
+        gantry_tilt_deg=optional_number(header, "GantryDetectorTilt"),
         frame_of_reference_uid=text_value(header, "FrameOfReferenceUID"),
     )
 

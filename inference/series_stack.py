@@ -21,12 +21,21 @@ from core.geometry import (
 )
 from inference.header_values import SEND_ONE, SEND_SERIES, text_value
 from inference.series_frames import Frame
+from inference.straightening import Straightening
 
 #: Fewer slices, or less extent along the normal, are no volume to measure.
 MIN_SLICES = 8
 MIN_COVERAGE_MM = 50.0
 #: The slice normal may lean from the patient's long axis by this, degrees; gantries do not tilt further.
 MAX_LEAN_DEG = 35.0
+#: Gantries tilt by up to this, degrees; slices that slide further come from no tilt, and straightening was
+#: not measured beyond it.
+MAX_TILT_DEG = 30.0
+#: Rounded positions and tilts may differ by this, degrees.
+TILT_TOLERANCE_DEG = 0.5
+#: A tilted gantry leaves the table where it is: the line of its slices leans from the patient's long axis by
+#: no more than this, degrees.
+MAX_TABLE_LEAN_DEG = 5.0
 #: More voxels (2 GiB as int16) are refused before they are allocated.
 MAX_VOXELS = 2**30
 #: Distance from its even place up to which a slice counts as there, as a share of the spacing. Positions
@@ -64,8 +73,8 @@ def build_stack(frames: Sequence[Frame]) -> Stack:
     Raises
     ------
     InconsistentGeometry
-        Mixed matrices, pixel spacings, orientations or frames of reference; two slices at one place; shear
-        of a tilted gantry; too few slices.
+        Mixed matrices, pixel spacings, orientations or frames of reference; two slices at one place; slices
+        that slide sideways unevenly, or further than a gantry tilts; too few slices.
     OtherImages
         Not axial, or less of the patient than any chest.
     MissingSlices
@@ -81,21 +90,21 @@ def build_stack(frames: Sequence[Frame]) -> Stack:
     ordered = tuple(frames[at] for at in order)
     along_mm = along_mm[order]
     _require_regular(ordered, along_mm)
-    _require_straight(ordered, orientation)
     spacing_mm = float(along_mm[-1] - along_mm[0]) / (len(ordered) - 1)
     first = ordered[0]
-    shape = (len(ordered), first.stored.rows, first.stored.columns)
-    if math.prod(shape) > MAX_VOXELS:
-        raise UnsupportedImage(f"{shape[0]} slices of {shape[1]} × {shape[2]} are too many: {SEND_ONE}")
     geometry = Geometry.from_dicom(
         image_position_mm=first.plane.position_mm.tolist(),
         image_orientation=orientation,
         pixel_spacing_mm=first.plane.pixel_spacing_mm,
         slice_spacing_mm=spacing_mm,
-        shape_zyx=shape,
+        shape_zyx=(len(ordered), first.stored.rows, first.stored.columns),
+        slide_mm=(_slide_per_mm(ordered, orientation) * spacing_mm).tolist(),
         frame_of_reference_uid=first.plane.frame_of_reference_uid,
     )
-    return Stack(ordered, geometry, _remarks(ordered, spacing_mm))
+    for shape in (geometry.shape_zyx, Straightening.of(geometry).target.shape_zyx):
+        if math.prod(shape) > MAX_VOXELS:
+            raise UnsupportedImage(f"{shape[0]} slices of {shape[1]} × {shape[2]} are too many: {SEND_ONE}")
+    return Stack(ordered, geometry, (*_spacing_remarks(ordered, spacing_mm), *_tilt_remarks(first, geometry)))
 
 
 def _require_one_grid(frames: Sequence[Frame]) -> None:
@@ -209,28 +218,66 @@ def _gaps_text(frames: Sequence[Frame], along_mm: NDArray[np.float64], regularit
     )
 
 
-def _require_straight(frames: Sequence[Frame], orientation: tuple[float, ...]) -> None:
-    """Refuse a stack whose slices slide sideways: the shear of a tilted gantry (PS3.3 C.8.2.1.1.4).
+def _slide_per_mm(frames: Sequence[Frame], orientation: tuple[float, ...]) -> NDArray[np.float64]:
+    """Return how far slices slide sideways per mm along their normal: (3,) LPS, 0 in a straight stack.
 
-    A slide of one pixel over the whole stack may come from rounded cosines and stays within half a voxel of
-    its middle.
+    Positions say it alone; the sign of Gantry/Detector Tilt differs from maker to maker. A slide of one pixel
+    over the whole stack may come from rounded cosines and stays within half a voxel of its middle.
     """
     offsets = np.array([frame.plane.position_mm for frame in frames]) - frames[0].plane.position_mm
     normal = slice_normal(orientation)
     along = offsets @ normal
-    sideways_mm = np.linalg.norm(offsets - along[:, None] * normal, axis=1)
+    sideways = offsets - along[:, None] * normal
+    reach_mm = float(np.linalg.norm(sideways, axis=1).max())
     allowed_mm = min(frames[0].plane.pixel_spacing_mm)
-    if float(sideways_mm.max()) <= allowed_mm:
-        return
-    tilt_deg = math.degrees(math.atan2(float(sideways_mm[-1]), float(along[-1])))
-    raise InconsistentGeometry(
-        f"the slices slide sideways by up to {float(sideways_mm.max()):.1f} mm, as with a gantry tilted by "
-        f"{tilt_deg:.1f} degrees (Gantry/Detector Tilt says {frames[0].plane.gantry_tilt_deg:g}): "
-        "send a reconstruction without tilt"
-    )
+    if reach_mm <= allowed_mm:
+        return np.zeros(3)
+    slide: NDArray[np.float64] = sideways[-1] / along[-1]
+    off_line_mm = float(np.linalg.norm(sideways - along[:, None] * slide, axis=1).max())
+    if off_line_mm > allowed_mm:
+        raise InconsistentGeometry(
+            f"the slices slide sideways by up to {reach_mm:.1f} mm, and not evenly as with a tilted gantry: "
+            f"one lies {off_line_mm:.1f} mm off the line of the others, {SEND_ONE}"
+        )
+    tilt_deg = math.degrees(math.atan(float(np.linalg.norm(slide))))
+    if tilt_deg > MAX_TILT_DEG + TILT_TOLERANCE_DEG:
+        raise InconsistentGeometry(
+            f"the slices slide sideways by up to {reach_mm:.1f} mm, as with a gantry tilted by "
+            f"{tilt_deg:.1f} degrees (up to {MAX_TILT_DEG:g} can be analysed): "
+            "send a reconstruction without tilt"
+        )
+    return slide
 
 
-def _remarks(frames: Sequence[Frame], spacing_mm: float) -> tuple[str, ...]:
+def _tilt_remarks(first: Frame, geometry: Geometry) -> tuple[str, ...]:
+    """Tell that slices slide, and where header and positions contradict each other."""
+    remarks = []
+    tilt_deg, said_deg = geometry.tilt_deg, first.plane.gantry_tilt_deg
+    if geometry.is_sheared:
+        remarks.append(
+            f"The slices slide sideways as with a gantry tilted by {tilt_deg:.1f} degrees: lungs and lesions "
+            "were sought on straightened (resheared) voxels, results lie on the original slices."
+        )
+        step = geometry.affine_lps[:3, 0]
+        lean_deg = math.degrees(math.acos(min(1.0, abs(float(step[2])) / float(np.linalg.norm(step)))))
+        if lean_deg > MAX_TABLE_LEAN_DEG:
+            remarks.append(
+                f"The line of the slices leans from the patient's long axis by {lean_deg:.0f} degrees, which "
+                "a tilted gantry does not bring about: check Image Orientation and Image Position (Patient)."
+            )
+        if said_deg is not None and abs(abs(said_deg) - tilt_deg) > 2 * TILT_TOLERANCE_DEG:
+            remarks.append(
+                f"Gantry/Detector Tilt is {said_deg:g} degrees, but the slice positions are those of "
+                f"{tilt_deg:.1f} degrees; the positions were followed."
+            )
+    elif said_deg is not None and abs(said_deg) > TILT_TOLERANCE_DEG:
+        remarks.append(
+            f"Gantry/Detector Tilt is {said_deg:g} degrees, but the slice positions are not sheared."
+        )
+    return tuple(remarks)
+
+
+def _spacing_remarks(frames: Sequence[Frame], spacing_mm: float) -> tuple[str, ...]:
     remarks = []
     thickness = frames[0].plane.slice_thickness_mm
     if thickness is not None and thickness < 0.75 * spacing_mm:
@@ -242,9 +289,6 @@ def _remarks(frames: Sequence[Frame], spacing_mm: float) -> tuple[str, ...]:
         remarks.append(f"Slices of {thickness:g} mm overlap (spacing {spacing_mm:.4g} mm).")
     if spacing_mm > 10.0:
         remarks.append(f"Slices are {spacing_mm:.4g} mm apart: small lesions can be missed.")
-    tilt = frames[0].plane.gantry_tilt_deg
-    if abs(tilt) > 0.5:
-        remarks.append(f"Gantry/Detector Tilt is {tilt:g} degrees, but the slice positions are not sheared.")
     return tuple(remarks)
 
 

@@ -32,6 +32,7 @@ from inference.lesions import MeasurementRules, measure
 from inference.lungs import coverage_remarks, segment_lungs
 from inference.series_files import readable_headers
 from inference.series_reader import read_series
+from inference.straightening import Straightening
 from lesionnode import __version__
 from lesionnode.engine import Engine
 from sr_writer.context import ResultContext
@@ -114,15 +115,18 @@ def analyse_series(
         )
     report("finding lungs", 0.0)
     with watch.step("lungs"):
-        lungs = segment_lungs(volume)
+        straightening = Straightening.of(volume.geometry)
+        straight = straightening.straight(volume)
+        lungs = segment_lungs(straight)
         remarks = (
             *volume.remarks,
-            *coverage_remarks(lungs, volume),
+            *coverage_remarks(straightening.lungs_on_source(lungs), volume),
             *intended_use_remarks(volume, package.manifest.intended_use),
         )
         volume = replace(volume, remarks=remarks)
     with watch.step("lesions"):
-        found = segmenter.segment(volume, lungs, lambda share: report("finding lesions", share))
+        found = segmenter.segment(straight, lungs, lambda share: report("finding lesions", share))
+        found = straightening.on_source(found)
         volume = replace(volume, remarks=(*volume.remarks, *found.remarks))
     report("measuring", 0.0)
     with watch.step("measure"):

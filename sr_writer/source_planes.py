@@ -29,7 +29,8 @@ class SourcePlanes:
     pixel_spacing
         Pixel Spacing: between rows, between columns, mm.
     slice_thickness, slice_spacing
-        Slice Thickness and Spacing Between Slices, mm.
+        Slice Thickness and Spacing Between Slices, mm; both are measured along the slice normal, also where
+        slices slide sideways (PS3.3 C.7.6.16.2.1).
     """
 
     positions: tuple[tuple[str, ...], ...]

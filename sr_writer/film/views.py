@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain import FINDING_LABEL, LUNG_LABEL, Analysis, Finding, Side, Zone
-from core.geometry import CanonicalOrder
-from core.regions import zone_slices
+from core.domain import FINDING_LABEL, Analysis, Finding, Side, Zone
+from core.geometry import Geometry
+from core.regions import zone_layers
+from sr_writer.film.front import AROUND, Front
 
 #: How radiologists read lungs: window centre and width, HU.
 WINDOW_CENTRE_HU, WINDOW_WIDTH_HU = -600.0, 1500.0
@@ -21,12 +22,8 @@ COLOURS: dict[Finding | None, tuple[int, int, int]] = {
     Finding.CONSOLIDATION: (255, 150, 40),
     None: (110, 190, 120),
 }
-#: Room around the lungs, as a share of their extent.
-_AROUND = 0.06
 #: Depth of lesion at which its colour in the overview is full, mm.
 _FULL_COLOUR_MM = 60.0
-#: Attenuation that the overview's rays add up: what is denser is bone or metal.
-_RAY_HU = (-1000.0, 200.0)
 _LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
 
 
@@ -96,7 +93,7 @@ def key_slices(analysis: Analysis, count: int) -> list[int]:
 
 
 def slice_views(analysis: Analysis, indices: Sequence[int], edge: int) -> list[SliceView]:
-    """Draw slices in the orientation of the source, all cut to one square around the lungs.
+    """Draw slices in the orientation of the source, all cut to squares of one size around the lungs.
 
     Parameters
     ----------
@@ -107,8 +104,11 @@ def slice_views(analysis: Analysis, indices: Sequence[int], edge: int) -> list[S
     edge
         Pixels along either edge.
     """
-    affine, letters = _square(analysis, edge), _letters(analysis)
-    return [SliceView(_slice(analysis, index, affine, edge), index, letters) for index in indices]
+    affine, letters, geometry = _square(analysis, edge), _letters(analysis), analysis.volume.geometry
+    return [
+        SliceView(_slice(analysis, index, _slid(affine, index, geometry), edge), index, letters)
+        for index in indices
+    ]
 
 
 def overview(analysis: Analysis, width: int, height: int) -> Overview:
@@ -121,29 +121,23 @@ def overview(analysis: Analysis, width: int, height: int) -> Overview:
     width, height
         Largest extent in pixels; the picture keeps the patient's proportions.
     """
-    order = CanonicalOrder.of(analysis.volume.geometry)
-    spacing = order.apply_geometry(analysis.volume.geometry).spacing_zyx_mm
-    hu = order.apply(analysis.volume.hu_zyx)
-    lungs, lesions = order.apply(analysis.lungs.labels_zyx), order.apply(analysis.lesions.labels_zyx)
-    z, x = _front_box(lungs)
-    grey = np.stack([np.clip(plane[:, x], *_RAY_HU).mean(axis=0, dtype=np.float32) for plane in hu[z]])
-    low, high = (float(value) for value in np.quantile(grey, (0.01, 0.99)))
-    grey = np.clip((grey - low) / max(high - low, 1.0), 0.0, 1.0)
-    scale = min(width / (grey.shape[1] * spacing[2]), height / (grey.shape[0] * spacing[0]))
+    front = Front.of(analysis)
+    row_mm, column_mm = front.spacing_zx_mm
+    low, high = (float(value) for value in np.quantile(front.mean_hu_zx, (0.01, 0.99)))
+    grey = np.clip((front.mean_hu_zx - low) / max(high - low, 1.0), 0.0, 1.0)
+    scale = min(width / (grey.shape[1] * column_mm), height / (grey.shape[0] * row_mm))
     size = (
-        max(1, round(grey.shape[1] * spacing[2] * scale)),
-        max(1, round(grey.shape[0] * spacing[0] * scale)),
+        max(1, round(grey.shape[1] * column_mm * scale)),
+        max(1, round(grey.shape[0] * row_mm * scale)),
     )
     picture = np.repeat(_enlarged(grey, size)[..., None], 3, axis=2) * 200.0
-    for finding, label in FINDING_LABEL.items():
-        depth = np.stack([np.count_nonzero(plane[:, x] == label, axis=0) for plane in lesions[z]])
-        share = np.clip(_enlarged(depth.astype(np.float32) * spacing[1] / _FULL_COLOUR_MM, size), 0.0, 1.0)
+    for finding, depth_mm in front.depth_mm.items():
+        share = np.clip(_enlarged(depth_mm / _FULL_COLOUR_MM, size), 0.0, 1.0)
         alpha = (0.85 * np.sqrt(share))[..., None]
         picture = picture * (1.0 - alpha) + np.array(COLOURS[finding], np.float32) * alpha
     shown = np.ascontiguousarray(np.clip(picture, 0, 255).astype(np.uint8)[::-1])
     places: dict[Zone, tuple[float, float]] = {}
-    for side, label in LUNG_LABEL.items():
-        shadow = np.stack([(plane[:, x] == label).any(axis=0) for plane in lungs[z]])
+    for side, shadow in front.lungs_zx.items():
         if shadow.any():
             _outline(shown, _enlarged(shadow.astype(np.float32), size)[::-1] > 0.5, COLOURS[None], 1)
             places |= _zones(shown, shadow, side)
@@ -157,7 +151,7 @@ def _zones(
     rows, columns = shadow_zx.shape
     high, wide = shown.shape[0] / rows, shown.shape[1] / columns
     places = {}
-    for zone, own in zone_slices(np.asarray(shadow_zx.any(axis=1)), side).items():
+    for zone, own in zone_layers(np.asarray(shadow_zx.any(axis=1)), side).items():
         filled = np.flatnonzero(shadow_zx[own].any(axis=0))
         if not filled.size:
             continue
@@ -170,30 +164,12 @@ def _zones(
     return places
 
 
-def _front_box(lungs_zyx: NDArray[np.uint8]) -> tuple[slice, slice]:
-    """Return the slices and columns of the lungs with some room; everything where there are none."""
-    shadow = np.stack([plane.any(axis=0) for plane in lungs_zyx])
-    if not shadow.any():
-        return slice(0, shadow.shape[0]), slice(0, shadow.shape[1])
-    box = []
-    for axis in (1, 0):
-        filled = np.flatnonzero(shadow.any(axis=axis))
-        room = round((filled[-1] - filled[0] + 1) * _AROUND)
-        box.append(
-            slice(max(0, int(filled[0]) - room), min(shadow.shape[1 - axis], int(filled[-1]) + 1 + room))
-        )
-    return box[0], box[1]
-
-
 def _square(analysis: Analysis, edge: int) -> NDArray[np.float64]:
-    """Return the map from source pixels (x, y) to the square around both lungs, 2 × 3."""
-    _, row_mm, column_mm = analysis.volume.geometry.spacing_zyx_mm
-    shadow: NDArray[np.bool_] = np.asarray((analysis.lungs.labels_zyx > 0).any(axis=0))
-    if not shadow.any():
-        shadow = np.ones_like(shadow)
-    spans = [np.flatnonzero(shadow.any(axis=axis))[[0, -1]] for axis in (1, 0)]
-    (top, bottom), (left, right) = spans
-    side_mm = (1.0 + 2.0 * _AROUND) * max((bottom - top + 1) * row_mm, (right - left + 1) * column_mm)
+    """Return the map from source pixels (x, y) of the first slice to the square around both lungs, 2 × 3."""
+    geometry = analysis.volume.geometry
+    _, row_mm, column_mm = geometry.spacing_zyx_mm
+    (top, bottom), (left, right) = (_span(analysis.lungs.labels_zyx, axis, geometry) for axis in (0, 1))
+    side_mm = (1.0 + 2.0 * AROUND) * max((bottom - top + 1) * row_mm, (right - left + 1) * column_mm)
     scale = edge / side_mm
     return np.array(
         [
@@ -201,6 +177,24 @@ def _square(analysis: Analysis, edge: int) -> NDArray[np.float64]:
             [0.0, row_mm * scale, edge / 2 - (top + bottom) / 2 * row_mm * scale],
         ]
     )
+
+
+def _span(labels_zyx: NDArray[np.uint8], axis: int, geometry: Geometry) -> tuple[float, float]:
+    """Return the first and last row (axis 0) or column (axis 1) of the lungs, as the first slice counts."""
+    filled = [np.flatnonzero(plane.any(axis=1 - axis)) for plane in labels_zyx]
+    slide = geometry.slide_yx[axis]
+    ends = [(line[0] + slide * z, line[-1] + slide * z) for z, line in enumerate(filled) if line.size]
+    if not ends:
+        return 0.0, labels_zyx.shape[1 + axis] - 1.0
+    return float(min(first for first, _ in ends)), float(max(last for _, last in ends))
+
+
+def _slid(affine: NDArray[np.float64], index: int, geometry: Geometry) -> NDArray[np.float64]:
+    """Return the map of a slice to the square: it follows slices that slide, so that the lungs stay in it."""
+    rows, columns = geometry.slide_yx
+    moved = affine.copy()
+    moved[:, 2] += affine[:, :2] @ np.array([columns, rows]) * index
+    return moved
 
 
 def _slice(analysis: Analysis, index: int, affine: NDArray[np.float64], edge: int) -> NDArray[np.uint8]:

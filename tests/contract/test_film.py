@@ -11,10 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from scipy.spatial.transform import Rotation
 
 from core.domain import Analysis, Finding, Language, Region, ResultKind, Side, Zone
 from sr_writer.context import ResultContext
 from sr_writer.film.content import film_content
+from sr_writer.film.front import Front
 from sr_writer.film.page import HEIGHT, WIDTH, film, slices_shown
 from sr_writer.film.views import COLOURS, key_slices, overview, slice_views
 from sr_writer.film.words import WORDS
@@ -145,6 +147,70 @@ def test_a_lesion_low_in_the_right_lung_is_shown_there(orientation: tuple[float,
     above = top if rows.mean() < middle else bottom
     assert {beside, above} == {"R", "P"}
     assert sorted(view.letters) == ["A", "L", "P", "R"]
+
+
+@pytest.mark.parametrize("direction", [(1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.6, -0.8)])
+def test_a_tilted_gantry_changes_nothing_of_what_is_seen(direction: tuple[float, float]) -> None:
+    """Slices that slide show the lungs in the middle all the same, and the front view is not askew."""
+    small = Phantom(shape_zyx=(24, 120, 120), spacing_zyx_mm=(2.5, 1.0, 1.0), lesion_sides=(Side.RIGHT,))
+    straight, tilted = analysis_of(small), analysis_of(small.changed(tilt_deg=24.0, tilt_direction=direction))
+    fronts = [Front.of(analysis) for analysis in (straight, tilted)]
+    for side in Side:
+        assert _same(*(front.lungs_zx[side] for front in fronts)) > 0.9
+    for finding in Finding:
+        depths = [front.depth_mm[finding] for front in fronts]
+        assert depths[1].max() == pytest.approx(depths[0].max(), abs=2.1)
+        volumes = [
+            depth.sum(dtype=float) * np.prod(front.spacing_zx_mm)
+            for depth, front in zip(depths, fronts, strict=True)
+        ]
+        region = Region[f"{finding.name}_RIGHT"]
+        for volume, analysis in zip(volumes, (straight, tilted), strict=True):
+            assert volume / 1000 == pytest.approx(analysis.measurements.of(region).volume_ml, rel=1e-3)
+    pictures = []
+    for analysis in (straight, tilted):
+        indices = [4, 8, 16]
+        pictures.append([is_lesion(view.picture) for view in slice_views(analysis, indices, EDGE)])
+    for before, after in zip(*pictures, strict=True):
+        assert before.any() == after.any()
+        if before.any():
+            assert np.argwhere(after).mean(axis=0) == pytest.approx(np.argwhere(before).mean(axis=0), abs=3.0)
+
+
+def test_the_front_view_of_inclined_slices_looks_along_the_patient() -> None:
+    """Oblique slices are added up by where their voxels stand: lungs are as high and as wide as upright."""
+    turn = Rotation.from_euler("xyz", (14.0, -6.0, 9.0), degrees=True).as_matrix()
+    small = Phantom(shape_zyx=(40, 120, 120), spacing_zyx_mm=(2.0, 1.0, 1.0), lesion_sides=(Side.RIGHT,))
+    upright = Front.of(analysis_of(small))
+    oblique = Front.of(analysis_of(small.changed(orientation=(*turn[:, 0].tolist(), *turn[:, 1].tolist()))))
+    for side in Side:
+        extent = [
+            np.ptp(np.nonzero(front.lungs_zx[side]), axis=1) * front.spacing_zx_mm
+            for front in (upright, oblique)
+        ]
+        assert extent[1] == pytest.approx(extent[0], abs=3.0)
+    middles = [
+        np.average(np.indices(depth.shape).reshape(2, -1), axis=1, weights=depth.ravel())
+        * front.spacing_zx_mm
+        for front in (upright, oblique)
+        for depth in [front.depth_mm[Finding.GROUND_GLASS]]
+    ]
+    assert middles[1] == pytest.approx(middles[0], abs=3.0)
+
+
+def _same(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Return the Dice overlap of two masks around the same lungs, laid upon each other by their middles."""
+    shifts = [
+        round(a - b)
+        for a, b in zip(np.argwhere(one).mean(axis=0), np.argwhere(other).mean(axis=0), strict=True)
+    ]
+    size = np.maximum(one.shape, other.shape) + 2 * np.abs(shifts)
+    padded = [
+        np.pad(mask, [(0, int(a - b)) for a, b in zip(size, mask.shape, strict=True)])
+        for mask in (one, other)
+    ]
+    moved = np.roll(padded[1], shifts, axis=(0, 1))
+    return float(2 * (padded[0] & moved).sum() / (padded[0].sum() + moved.sum()))
 
 
 def test_slices_are_chosen_from_head_to_foot_where_most_lesion_is() -> None:

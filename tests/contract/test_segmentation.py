@@ -24,10 +24,11 @@ from inference.lesions import MeasurementRules, measure
 from sr_writer.results import write_results
 from sr_writer.segments import MOST_LESIONS
 from tests.helpers.analyses import MODEL, Phantom, analysis_of, context_of, encoded
-from tests.helpers.judges import dciodvfy_complaints, read_segments
+from tests.helpers.judges import dciodvfy_complaints, read_segments, segment_points_lps_mm
 
 FEET_FIRST = (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 PRONE = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+INCLINED = (1.0, 0.0, 0.0, 0.0, float(np.cos(np.radians(12))), float(np.sin(np.radians(12))))
 OBLIQUE = (0.96, 0.28, 0.0, -0.28, 0.96, 0.0)
 MINIMAL = {
     "PatientBirthDate": None,
@@ -51,6 +52,7 @@ CASES = {
     "feet first": Phantom(orientation=FEET_FIRST),
     "prone": Phantom(orientation=PRONE),
     "oblique": Phantom(orientation=OBLIQUE),
+    "tilted gantry": Phantom(orientation=INCLINED, tilt_deg=12.0),
     "rows that end within a byte": Phantom(shape_zyx=(9, 61, 67)),
     "minimal header": Phantom(attributes=MINIMAL),
     "enhanced": Phantom(enhanced=True),
@@ -86,23 +88,6 @@ def assert_same_points(found: np.ndarray, expected: np.ndarray) -> None:
         assert len(set(partner)) == len(found)
 
 
-def segment_points_lps_mm(seg: Dataset, number: int) -> np.ndarray:
-    """Return the centres of a segment's voxels from the elements of the SEG alone."""
-    bits = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")
-    frames = bits[: seg.NumberOfFrames * seg.Rows * seg.Columns].reshape(-1, seg.Rows, seg.Columns)
-    shared = seg.SharedFunctionalGroupsSequence[0]
-    orientation = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
-    row_mm, column_mm = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
-    points = [np.empty((0, 3))]
-    for frame, groups in zip(frames, seg.PerFrameFunctionalGroupsSequence, strict=True):
-        if groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number:
-            origin = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
-            y, x = np.nonzero(frame)
-            in_plane = x[:, None] * orientation[:3] * column_mm + y[:, None] * orientation[3:] * row_mm
-            points.append(origin + in_plane)
-    return np.concatenate(points)
-
-
 @pytest.mark.parametrize("phantom", CASES.values(), ids=CASES.keys())
 def test_validator_finds_no_fault(phantom: Phantom, tmp_path: Path) -> None:
     """The SEG of every kind of source conforms to its IOD."""
@@ -129,9 +114,35 @@ def test_another_reader_finds_the_same_anatomy(phantom: Phantom, tmp_path: Path)
             continue
         read = segments[region.value]
         assert read.volume_ml == pytest.approx(measured.volume_ml, rel=1e-5)
+        if phantom.tilt_deg:
+            continue  # dcmqi stacks frames along their normal, wherever their positions are
         assert_same_points(read.points_lps_mm(), expected)
         if region.side is not None:
             assert np.sign(read.points_lps_mm()[:, 0].mean()) == (-1 if region.side is Side.RIGHT else 1)
+
+
+@pytest.mark.parametrize("enhanced", [False, True])
+def test_frames_of_a_tilted_gantry_repeat_the_positions_of_their_images(enhanced: bool) -> None:
+    """Each frame stands where its image stands, digit by digit; spacing is that along the normal."""
+    analysis = analysis_of(Phantom(orientation=INCLINED, tilt_deg=12.0, enhanced=enhanced))
+    seg = segmentation_of(analysis)
+    positions = _source_positions(analysis.volume)
+    seen = set()
+    for groups in seg.PerFrameFunctionalGroupsSequence:
+        source = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        key = (source.ReferencedSOPInstanceUID, source.get("ReferencedFrameNumber"))
+        assert groups.PlanePositionSequence[0].ImagePositionPatient == positions[key]
+        seen.add(tuple(positions[key]))
+    # The table moves along the patient; what is written is the distance of the planes.
+    heights = sorted(float(position[2]) for position in seen)
+    assert np.diff(heights) == pytest.approx(5.0 / np.cos(np.radians(12.0)), abs=1e-3)
+    measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert float(measures.SpacingBetweenSlices) == pytest.approx(5.0)
+    for region in Region:
+        points = segment_points_lps_mm(seg, region.value)
+        assert_same_points(points, points_lps_mm(analysis, region))
+        by_reader_ml = len(points) * float(measures.SpacingBetweenSlices) * 1.25 * 1.0 / 1000
+        assert by_reader_ml == pytest.approx(analysis.measurements.of(region).volume_ml, rel=1e-3)
 
 
 def test_highdicom_reads_its_volume() -> None:
@@ -156,16 +167,24 @@ def orientations(draw: st.DrawFn) -> tuple[float, ...]:
     return tuple(round(float(value), 9) for value in (*x, *y))
 
 
-@settings(max_examples=12)
-@given(orientation=orientations(), enhanced=st.booleans(), columns=st.integers(41, 48))
+@settings(max_examples=16)
+@given(
+    orientation=orientations(),
+    tilt_deg=st.sampled_from([0.0, 3.0, -17.0, 30.0]),
+    along=st.tuples(st.floats(-1, 1), st.floats(0.1, 1)),
+    enhanced=st.booleans(),
+    columns=st.integers(41, 48),
+)
 def test_voxels_are_where_they_were_found(
-    orientation: tuple[float, ...], enhanced: bool, columns: int
+    orientation: tuple[float, ...], tilt_deg: float, along: tuple[float, float], enhanced: bool, columns: int
 ) -> None:
-    """In any orientation, each voxel of the SEG lies where the analysis had it in the patient."""
+    """In any orientation and tilt, each voxel of the SEG lies where the analysis had it in the patient."""
     phantom = Phantom(
         shape_zyx=(16, 44, columns),
         spacing_zyx_mm=(3.0, 1.25, 1.0),
         orientation=orientation,
+        tilt_deg=tilt_deg,
+        tilt_direction=along,
         enhanced=enhanced,
     )
     analysis = analysis_of(phantom)

@@ -63,6 +63,9 @@ class Phantom:
         Grid; its centre is the origin of the patient's coordinates.
     orientation
         Image Orientation (Patient).
+    tilt_deg, tilt_direction
+        Gantry tilt by which the slices slide, degrees, and the direction in which the upper ones do: along
+        increasing rows and columns. Image planes stay as `orientation` says.
     lungs, lesion_sides
         Which lungs there are, and in which of them lesions.
     dense_radii_mm
@@ -78,6 +81,8 @@ class Phantom:
     shape_zyx: tuple[int, int, int] = (12, 64, 64)
     spacing_zyx_mm: tuple[float, float, float] = (5.0, 1.25, 1.0)
     orientation: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    tilt_deg: float = 0.0
+    tilt_direction: tuple[float, float] = (1.0, 0.0)
     lungs: tuple[Side, ...] = (Side.RIGHT, Side.LEFT)
     lesion_sides: tuple[Side, ...] = (Side.RIGHT, Side.LEFT)
     dense_radii_mm: tuple[float, float, float] = (3.0, 3.0, 6.0)
@@ -98,11 +103,19 @@ def geometry_of(phantom: Phantom) -> Geometry:
         pixel_spacing_mm=phantom.spacing_zyx_mm[1:],
         slice_spacing_mm=phantom.spacing_zyx_mm[0],
         shape_zyx=phantom.shape_zyx,
+        slide_mm=_slide_mm(phantom),
         frame_of_reference_uid=FRAME_OF_REFERENCE_UID,
     )
     centre = (np.asarray(phantom.shape_zyx) - 1) / 2
     geometry.affine_lps[:3, 3] = -geometry.to_lps_mm(centre)
     return geometry
+
+
+def _slide_mm(phantom: Phantom) -> list[float]:
+    cosines, (rows, columns) = np.array(phantom.orientation), phantom.tilt_direction
+    along = (rows * cosines[3:] + columns * cosines[:3]) / np.hypot(rows, columns)
+    slide_mm = phantom.spacing_zyx_mm[0] * np.tan(np.radians(phantom.tilt_deg)) * along
+    return [float(value) for value in slide_mm]
 
 
 def analysis_of(phantom: Phantom | None = None) -> Analysis:

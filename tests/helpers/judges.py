@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 # The validator does not know private coding schemes, and its IODs are older than Device UID.
 _WRONG_COMPLAINTS = (
@@ -78,6 +79,27 @@ def read_segments(path: Path, folder: Path) -> dict[int, ReadSegment]:
         "nrrd",
     )
     return {int(file.stem): _read_nrrd(file) for file in sorted(folder.glob("*.nrrd"))}
+
+
+def segment_points_lps_mm(seg: Dataset, number: int) -> NDArray[np.float64]:
+    """Return the (n, 3) centres of a segment's voxels from the elements of the SEG alone.
+
+    For stacks whose slices slide sideways it is the only judge: dcmqi lays the frames on each other along
+    their normal, or refuses them, and highdicom makes no volume of them.
+    """
+    bits = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")
+    frames = bits[: seg.NumberOfFrames * seg.Rows * seg.Columns].reshape(-1, seg.Rows, seg.Columns)
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    orientation = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    row_mm, column_mm = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
+    points = [np.empty((0, 3))]
+    for frame, groups in zip(frames, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        if groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number:
+            origin = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
+            y, x = np.nonzero(frame)
+            in_plane = x[:, None] * orientation[:3] * column_mm + y[:, None] * orientation[3:] * row_mm
+            points.append(origin + in_plane)
+    return np.concatenate(points)
 
 
 def _dcmqi(program: str, *arguments: str) -> None:

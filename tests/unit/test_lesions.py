@@ -66,6 +66,56 @@ def measured(
     return measure(volume, LungMask(lungs), LesionMask(lesions, MODEL), rules)
 
 
+def sheared_affine(slide_rows: float, slide_columns: float) -> NDArray[np.float64]:
+    """Return a grid whose slices slide by these rows and columns from one to the next."""
+    affine = canonical_affine()
+    affine[:3, 0] += affine[:3, 1:3] @ [slide_rows, slide_columns]
+    return affine
+
+
+def test_lesions_of_slices_that_slide_hang_together_in_the_patient() -> None:
+    """A thin upright lesion is one, though no two of its pixels in neighbouring slices have near indices."""
+    shape = (6, 40, 20)
+    lungs, lesions = np.ones(shape, np.uint8), np.zeros(shape, np.uint8)
+    for z in range(6):
+        lesions[z, 35 - 5 * z, 4 + 2 * z] = 1  # upright where slices slide by 5 rows and -2 columns
+        lesions[z, 3, 15] = 2  # a column of the grid, which leans in the patient
+    result = measured(lungs, lesions, affine=sheared_affine(5.0, -2.0))
+    upright = [lesion for lesion in result.lesions if lesion.consolidation_share == 0.0]
+    leaning = [lesion for lesion in result.lesions if lesion.consolidation_share == 1.0]
+    assert (len(upright), len(leaning)) == (1, 6)
+    geometry = Geometry(sheared_affine(5.0, -2.0), shape, "")
+    places = geometry.to_lps_mm(np.argwhere(lesions == 1))
+    np.testing.assert_allclose(upright[0].centroid_lps_mm, places.mean(axis=0))
+    assert np.ptp(places[:, :2], axis=0) == pytest.approx([0.0, 0.0], abs=1e-9)
+
+
+def test_zones_stand_upright_whatever_way_the_slices_lie() -> None:
+    """Thirds of height are those of the patient: in inclined slices front and back belong to other zones."""
+    shape = (30, 40, 12)
+    tilt = np.radians(25.0)
+    turn = np.array([[1.0, 0, 0], [0, np.cos(tilt), np.sin(tilt)]])
+    geometry = Geometry.from_dicom(
+        image_position_mm=(0.0, 0.0, 0.0),
+        image_orientation=turn.ravel().tolist(),
+        pixel_spacing_mm=(2.0, 2.0),
+        slice_spacing_mm=3.0,
+        shape_zyx=shape,
+        slide_mm=(3.0 * np.tan(tilt) * turn[1]).tolist(),
+    )
+    height_mm = geometry.to_lps_mm(np.moveaxis(np.indices(shape), 0, -1))[..., 2]
+    inside = (height_mm > 30.0) & (height_mm < 90.0)
+    lesions = (inside & (height_mm > 72.0)).astype(np.uint8)
+    result = measured(inside.astype(np.uint8), lesions, affine=geometry.affine_lps)
+    zones = {zone.zone: zone for zone in result.zones}
+    assert zones[Zone.LOWER_RIGHT].lesion_ml == zones[Zone.MIDDLE_RIGHT].lesion_ml == 0.0
+    assert zones[Zone.UPPER_RIGHT].percent == pytest.approx(90.0, abs=8.0)
+    lungs_ml = [zones[zone].lung_ml for zone in (Zone.LOWER_RIGHT, Zone.MIDDLE_RIGHT, Zone.UPPER_RIGHT)]
+    assert sum(lungs_ml) == pytest.approx(result.of(Region.LUNG_RIGHT).volume_ml)
+    # The lungs end within a layer, and one layer is a sixth of a zone.
+    assert lungs_ml == pytest.approx([sum(lungs_ml) / 3] * 3, rel=1 / 6)
+
+
 def test_volumes_and_shares_are_exact() -> None:
     """Each region's volume is its voxel count, each share is of its own lung."""
     lungs, lesions = both_lungs(), np.zeros(SHAPE, np.uint8)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless
 
 from config import ModelSettings, Settings
-from core.domain import LesionClass, Region, Side, SOPInstanceUID
+from core.domain import LesionClass, LesionMeasurements, Region, Side, SOPInstanceUID
 from inference.intended_use import age_years, intended_use_remarks
 from inference.lungs import segment_lungs
 from inference.manifest import IntendedUse
@@ -30,7 +31,7 @@ from lesionnode.pipeline import (
 )
 from sr_writer.results import write_results
 from tests.helpers.analyses import analysis_of
-from tests.helpers.judges import dciodvfy_complaints, read_segments
+from tests.helpers.judges import dciodvfy_complaints, read_segments, segment_points_lps_mm
 from tests.helpers.packages import HU_TO_UNIT, slice_model, write_package
 
 #: One lesion in the right lung, high up, towards the back: wrong sides and flips cannot hide.
@@ -72,6 +73,57 @@ def test_the_lesion_is_where_it_is_in_every_position(
     assert np.linalg.norm(np.subtract(largest.centroid_lps_mm, truth.centre_lps_mm)) < 8.0
     zones = {zone.zone.value: zone.lesion_ml for zone in found.zones}
     assert max(zones, key=lambda name: zones[name]) == "upper_right"
+
+
+@pytest.fixture(scope="module")
+def untilted(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> LesionMeasurements:
+    """The numbers of the one-sided phantom without a tilt."""
+    paths = write_phantom(tmp_path_factory.mktemp("untilted"), generate_phantom(one_sided()))
+    return analysed(engine, paths).analysis.measurements
+
+
+@pytest.mark.parametrize(
+    ("tilt_deg", "enhanced"), [(-30.0, False), (-15.0, True), (15.0, False), (30.0, True), (0.7, False)]
+)
+def test_a_tilted_gantry_gives_nearly_the_same_numbers_and_a_seg_on_the_lesion(
+    engine: Engine, tmp_path: Path, untilted: LesionMeasurements, tilt_deg: float, enhanced: bool
+) -> None:
+    """Numbers are nearly those of the untilted scan; voxels of the SEG are those of the SR, on the lesion.
+
+    Measured at both signs of 15 and 30 degrees: lungs differ by up to 1.6 percent, the lesion by 2.2 percent
+    and 0.4 mm; inclined planes alone, without shear, do that by 1.3 percent, 1.7 percent and 0.2 mm. The
+    tolerances are twice what was measured.
+    """
+    phantom = generate_phantom(one_sided(gantry_tilt_deg=tilt_deg))
+    if enhanced:
+        paths = [tmp_path / "enhanced.dcm"]
+        enhanced_ct_dataset(phantom).save_as(paths[0], enforce_file_format=True)
+    else:
+        paths = write_phantom(tmp_path / "in", phantom)
+    result = analysed(engine, paths)
+    found = result.analysis.measurements
+    for region in (Region.LUNG_RIGHT, Region.LUNG_LEFT):
+        assert found.of(region).volume_ml == pytest.approx(untilted.of(region).volume_ml, rel=0.032)
+    largest, expected = found.lesions[0], untilted.lesions[0]
+    assert largest.side is Side.RIGHT
+    assert largest.volume_ml == pytest.approx(expected.volume_ml, rel=0.044)
+    assert largest.centroid_lps_mm == pytest.approx(expected.centroid_lps_mm, abs=0.8)
+    remarks = result.analysis.volume.remarks
+    assert any(f"tilted by {abs(tilt_deg):.1f} degrees" in remark for remark in remarks)
+    assert not any("Gantry/Detector Tilt is" in remark for remark in remarks)
+
+    path = written(result, tmp_path)
+    assert dciodvfy_complaints(path) == []
+    seg = dcmread(path)
+    for region in Region:
+        points = segment_points_lps_mm(seg, region.value)
+        by_reader_ml = len(points) * phantom.geometry.voxel_ml
+        assert by_reader_ml == pytest.approx(found.of(region).volume_ml, rel=1e-3)
+    true_points = phantom.geometry.to_lps_mm(np.argwhere(phantom.truth.lesions_zyx > 0))
+    middle = true_points.mean(axis=0)
+    points = segment_points_lps_mm(seg, Region.GROUND_GLASS_RIGHT.value)
+    points = points[np.linalg.norm(points - middle, axis=1) < 40.0]  # not what is made of vessels elsewhere
+    assert points.mean(axis=0) == pytest.approx(middle, abs=1.1)  # half a pixel
 
 
 @pytest.mark.parametrize("kind", ["oblique", "enhanced", "enhanced, varying intercept", "JPEG-LS"])

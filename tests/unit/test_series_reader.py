@@ -333,13 +333,101 @@ def shift(at: int, axis: int, by_mm: float) -> Change:
     return change
 
 
-def shear(datasets: list[Dataset]) -> None:
-    """Let every slice slide, as an untreated gantry tilt of 15 degrees does."""
-    for z, ds in enumerate(datasets):
-        ds.GantryDetectorTilt = "15"
-        position = [float(value) for value in ds.ImagePositionPatient]
-        position[1] += z * 5.0 * np.tan(np.radians(15.0))
-        ds.ImagePositionPatient = [f"{value:.4f}" for value in position]
+def shear(tilt_deg: float, *, said: str | None = None, axis: int = 1) -> Change:
+    """Let every slice slide, as a tilted gantry does."""
+
+    def change(datasets: list[Dataset]) -> None:
+        for z, ds in enumerate(datasets):
+            if said is not None:
+                ds.GantryDetectorTilt = said
+            position = [float(value) for value in ds.ImagePositionPatient]
+            position[axis] += z * 5.0 * np.tan(np.radians(tilt_deg))
+            ds.ImagePositionPatient = [f"{value:.4f}" for value in position]
+
+    return change
+
+
+def bent(datasets: list[Dataset]) -> None:
+    """Let the upper half of the slices slide, and the lower half stand."""
+    shear(25.0)(datasets[8:])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("tilt_deg", [-30.0, -12.0, 0.6, 15.0, 30.0])
+def test_slices_of_a_tilted_gantry_keep_their_places(tmp_path: Path, tilt_deg: float, axis: int) -> None:
+    """A stack that slides evenly is read as it is, each slice where its position says; that is told."""
+    volume = read(tmp_path, shear(tilt_deg, axis=axis))
+    geometry = volume.geometry
+    assert geometry.is_sheared
+    assert geometry.spacing_zyx_mm == pytest.approx((5.0, 0.8, 0.7))
+    assert geometry.tilt_deg == pytest.approx(abs(tilt_deg), abs=0.01)
+    for z, header in enumerate(volume.headers):
+        position = [float(value) for value in header.ImagePositionPatient]
+        np.testing.assert_allclose(geometry.to_lps_mm(np.array([z, 0, 0])), position, atol=1e-3)
+    np.testing.assert_array_equal(volume.hu_zyx, hu_pattern(EVERYDAY.shape_zyx))
+    assert any(f"tilted by {abs(tilt_deg):.1f} degrees" in remark for remark in volume.remarks)
+
+
+def test_frames_of_an_enhanced_ct_may_slide_too(tmp_path: Path) -> None:
+    """Functional groups place the frames of a tilted gantry as top-level attributes do."""
+    single = ct_datasets()
+    shear(15.0)(single)
+    ds = enhanced_ct()
+    for groups, source in zip(ds.PerFrameFunctionalGroupsSequence, reversed(single), strict=True):
+        groups.PlanePositionSequence[0].ImagePositionPatient = source.ImagePositionPatient
+    details = Dataset()
+    details.GantryDetectorTilt = "9"
+    ds.SharedFunctionalGroupsSequence[0].CTAcquisitionDetailsSequence = [details]
+    volume = read_series(write(tmp_path, [ds]))
+    (tmp_path / "single").mkdir()
+    expected = read_series(write(tmp_path / "single", single))
+    np.testing.assert_allclose(volume.geometry.affine_lps, expected.geometry.affine_lps)
+    assert any("Tilt is 9 degrees, but the slice positions are those of 15.0" in r for r in volume.remarks)
+
+
+@pytest.mark.parametrize(
+    ("said", "contradicts"),
+    [(None, False), ("15", False), ("-15", False), ("14.2", False), ("0", True), ("9", True)],
+)
+def test_positions_are_believed_and_contradiction_is_told(
+    tmp_path: Path, said: str | None, contradicts: bool
+) -> None:
+    """The header's tilt changes nothing; its sign is the maker's affair, its size is compared."""
+    volume = read(tmp_path, shear(15.0, said=said))
+    assert volume.geometry.slide_yx == pytest.approx((5.0 * np.tan(np.radians(15.0)) / 0.8, 0.0), abs=1e-4)
+    assert any("Gantry/Detector Tilt is" in remark for remark in volume.remarks) is contradicts
+
+
+@pytest.mark.parametrize(("inclined_deg", "leaves"), [(15.0, False), (0.0, True), (-15.0, True)])
+def test_a_tilt_that_leaves_the_table_is_told(tmp_path: Path, inclined_deg: float, leaves: bool) -> None:
+    """Slices of a tilted gantry follow the table; where they do not, orientation and positions disagree."""
+    cos, sin = (float(of(np.radians(inclined_deg))) for of in (np.cos, np.sin))
+    spec = CtSpec(orientation=(1.0, 0.0, 0.0, 0.0, cos, sin))
+
+    def change(datasets: list[Dataset]) -> None:
+        slide_mm = 5.0 * np.tan(np.radians(15.0)) * np.array([0.0, cos, sin])
+        for z, ds in enumerate(datasets):
+            ds.ImagePositionPatient = list(np.array(ds.ImagePositionPatient, float) + z * slide_mm)
+
+    remarks = read(tmp_path, change, spec).remarks
+    assert any("leans from the patient's long axis" in remark for remark in remarks) is leaves
+
+
+def test_a_slide_within_a_pixel_is_no_tilt(tmp_path: Path) -> None:
+    """What rounded cosines may do to positions leaves the stack straight, and nothing is said."""
+    volume = read(tmp_path, shear(0.4))
+    assert not volume.geometry.is_sheared
+    assert volume.remarks == ()
+
+
+def test_a_straight_grid_that_would_not_fit_is_refused_before_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The grid that holds slices that slide is larger than they are; both have a limit."""
+    monkeypatch.setattr("inference.series_stack.MAX_VOXELS", 16 * 32 * 40)
+    assert read(tmp_path, shear(4.0)).hu_zyx.shape == (16, 32, 32)
+    with pytest.raises(UnsupportedImage, match="16 slices of 82 × 32 are too many"):
+        read(tmp_path, shear(28.0))
 
 
 def second_phase(datasets: list[Dataset]) -> None:
@@ -405,11 +493,13 @@ GEOMETRY_REFUSALS = [
         r"32 images at 16 places \(2 at each: several phases .*\), from 2 acq",
     ),
     (
-        shear,
+        shear(32.0),
         InconsistentGeometry,
-        r"slide sideways by up to 20\.1 mm, .* tilted by 15\.0 degrees \(.* says 15\)",
+        r"slide sideways by up to 46\.9 mm, .* tilted by 32\.0 degrees \(up to 30 can be analysed\): send",
     ),
-    (shift(5, 0, 3.0), InconsistentGeometry, r"slide sideways by up to 3\.0 mm"),
+    (shift(5, 0, 3.0), InconsistentGeometry, r"slide sideways by up to 3\.0 mm, and not evenly"),
+    (shift(15, 1, 3.0), InconsistentGeometry, r"not evenly .*: one lies 2\.8 mm off the line of the others"),
+    (bent, InconsistentGeometry, r"not evenly as with a tilted gantry: one lies 8\.7 mm off"),
     (
         one(ImageOrientationPatient=list(CORONAL)),
         InconsistentGeometry,

@@ -20,6 +20,7 @@ from inference.framing import Square, square_around
 from inference.lungs import segment_lungs
 from inference.preparation import AnyStep, prepare
 from inference.series_reader import read_series
+from inference.straightening import Straightening
 from lesionnode.phantom import PhantomLesion, PhantomSpec, generate_phantom
 from models.training.pneumonia_ct.implants import with_lesions
 from models.training.pneumonia_ct.slices import (
@@ -84,6 +85,7 @@ def healthy_volume(folder: Path) -> HealthyVolume:
         Holds the Part 10 files; contours may lie beside it as `<name>-lungs.npz`.
     """
     volume = read_series(sorted(path for path in folder.iterdir() if path.is_file()))
+    volume = Straightening.of(volume.geometry).straight(volume)
     order = CanonicalOrder.of(volume.geometry)
     spacing = order.apply_geometry(volume.geometry).spacing_zyx_mm
     hu = order.apply(volume.hu_zyx).astype(np.float32)
