@@ -187,7 +187,7 @@ def print_figures(figures: Mapping[str, Any]) -> None:
         ),
     )
     line(f"All together: {objects['cpu_s']:.2f} s of CPU, peak {objects['peak_mib']} MiB")
-    line(", ".join(f"{kind} {size / 1e6:.2f} MB" for kind, size in objects["bytes"].items()))
+    line(", ".join(f"{kind} {size / 1e6:.2g} MB" for kind, size in objects["bytes"].items()))
     line(
         f"\nSEG of {seg['slices']} slices, {seg['segments']} segments, {seg['frames']} frames: "
         f"{seg['cpu_s']:.2f} s of CPU, {seg['peak_mib']} MiB; highdicom's constructor "
