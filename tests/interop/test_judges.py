@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+import highdicom as hd
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from tests.helpers.cases import CASES, write_files
+from tests.helpers.analyses import analysis_of
+from tests.helpers.cases import CASES, objects_of, write_files
 from tests.helpers.judges.complaints import Complaint, counting, tolerated
 from tests.helpers.judges.dcmjs import differences, read_with_dcmjs
 from tests.helpers.judges.panel import REPORTS, judged
@@ -92,6 +95,32 @@ def test_dcmjs_would_notice_another_object(files: list[Path]) -> None:
     changed.PatientName = "Doe^John"
     (text,) = differences(read, changed)
     assert text.startswith("patientName")
+
+
+def test_dcmjs_reads_label_maps_too(tmp_path: Path) -> None:
+    """Segments that are values of pixels instead of bits are counted alike, whoever wrote them."""
+    analysis = analysis_of()
+    own = next(one.dataset for one in objects_of(analysis) if "SegmentSequence" in one.dataset)
+    label_map = hd.seg.Segmentation(
+        source_images=analysis.volume.headers,
+        pixel_array=analysis.lungs.labels_zyx,
+        segmentation_type=hd.seg.SegmentationTypeValues.LABELMAP,
+        segment_descriptions=[hd.seg.SegmentDescription.from_dataset(one) for one in own.SegmentSequence[:2]],
+        series_instance_uid="2.25.1",
+        series_number=1,
+        sop_instance_uid="2.25.2",
+        instance_number=1,
+        manufacturer="test",
+        manufacturer_model_name="test",
+        software_versions="1",
+        device_serial_number="1",
+    )
+    path = tmp_path / "labels.dcm"
+    label_map.save_as(path, enforce_file_format=True)
+    (read,) = read_with_dcmjs([path])
+    assert differences(read, dcmread(path)) == []
+    voxels = [read["segments"][str(number)]["voxels"] for number in (1, 2)]
+    assert voxels == [np.count_nonzero(analysis.lungs.labels_zyx == label) for label in (1, 2)]
 
 
 def test_every_tolerated_complaint_is_still_uttered(files: list[Path], verdicts: Verdicts) -> None:
