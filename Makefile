@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+JUDGES := tests/judges/node_modules/.package-lock.json
 CONFIG ?= /etc/lesion-node/lesion-node.toml
 
 .PHONY: help setup demo run test check format bench wheel lock model clean
@@ -27,7 +28,11 @@ demo: $(STAMP) ## Send a phantom chest CT through a real node to a small PACS, a
 run: $(STAMP) ## Run the node with CONFIG=/path/to/lesion-node.toml
 	@$(BIN)/lesion-node run --config $(CONFIG)
 
-test: $(STAMP) ## Run the test suite
+# The judge in JavaScript is there where npm and a connection are; elsewhere its tests say so and skip.
+$(JUDGES): tests/judges/package-lock.json
+	@-npm ci --prefix tests/judges --ignore-scripts --no-audit --no-fund --silent && touch $@
+
+test: $(STAMP) $(if $(shell command -v npm),$(JUDGES)) ## Run the test suite
 	@$(BIN)/python -m pytest
 
 check: $(STAMP) ## Format, lint, types and import rules, exactly as CI runs them
@@ -54,4 +59,4 @@ model: $(STAMP) ## Rebuild models/densitometry/model.onnx from its script
 	@$(BIN)/python models/training/build_densitometry.py
 
 clean: ## Remove everything that make produced
-	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output
+	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output tests/judges/node_modules

@@ -14,7 +14,9 @@ from core.errors import NodeError
 UNUSABLE = 2
 
 
-def model_parser(name: str, description: str, *, as_json: bool = True) -> argparse.ArgumentParser:
+def model_parser(
+    name: str, description: str, *, as_json: bool = True, model: str | None = None
+) -> argparse.ArgumentParser:
     """Return a parser with ``--model``, and ``--json`` where figures are printed.
 
     Parameters
@@ -25,9 +27,12 @@ def model_parser(name: str, description: str, *, as_json: bool = True) -> argpar
         One sentence.
     as_json
         Whether there are figures to print.
+    model
+        Which one is measured where none is named; None: one has to be named.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
-    parser.add_argument("--model", required=True, metavar="NAME", help="installed package, or its folder")
+    installed = "installed package, or its folder" + (f" ({model})" if model else "")
+    parser.add_argument("--model", required=model is None, default=model, metavar="NAME", help=installed)
     if as_json:
         parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     return parser

@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
-import platform
 import resource
 import statistics
 import sys
@@ -35,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.arguments import at_least, model_parser
+from benchmarks.machine import cpus, machine
 from benchmarks.opened import OpenedModel, open_model
 from benchmarks.tables import line, model_line, output, shown, table
 from core.domain import CtVolume
@@ -58,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         volume = volume_speed(model, options.slices)
         measured = {
             "model": model.described(),
-            "machine": _machine(),
+            "machine": machine(),
             "session": [session_speed(model, threads, options.runs) for threads in _thread_counts()],
             "patch": {
                 "batch": model.package.manifest.input.batch,
@@ -157,33 +156,14 @@ def _write_chest(path: Path, slices: int, spacing_zyx_mm: tuple[float, float, fl
 
 
 def _thread_counts() -> list[int]:
-    return sorted({1, _cpus()})
-
-
-def _cpus() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def _machine() -> dict[str, Any]:
-    return {"cpus": _cpus(), "processor": _processor(), "python": platform.python_version()}
-
-
-def _processor() -> str:
-    """Return the CPU's name as Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
+    return sorted({1, cpus()})
 
 
 def _print_tables(measured: dict[str, Any]) -> None:
-    machine, patch, volume = (measured[key] for key in ("machine", "patch", "volume"))
+    hardware, patch, volume = (measured[key] for key in ("machine", "patch", "volume"))
     edges = " × ".join(str(edge) for edge in patch["zyx"])
     line(model_line(measured["model"]))
-    line(f"{machine['cpus']} CPUs, {machine['processor']}; Python {machine['python']}")
+    line(f"{hardware['cpus']} CPUs, {hardware['processor']}; Python {hardware['python']}")
     table(
         f"Patches of {edges}, {patch['batch']} a run",
         ("threads", "ms a run", "ms a slice", "runs"),

@@ -69,7 +69,7 @@ def file_study(office: Office, orthanc: Orthanc, **changes: str) -> None:
 
 
 def _store(orthanc: Orthanc, image: Dataset) -> None:
-    entity = AE()
+    entity = AE("LESIONNODE")
     entity.add_requested_context(image.SOPClassUID)
     association = entity.associate("127.0.0.1", orthanc.dicom_port)
     assert association.send_c_store(image).Status == 0

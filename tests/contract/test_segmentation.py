@@ -276,7 +276,7 @@ def test_no_region_no_segmentation() -> None:
     analysis = analysis_of(Phantom(lungs=()))
     results = write_results(analysis, context_of(analysis))
     kinds = [item.kind for item in results.objects]
-    assert set(kinds) == set(ResultKind) - {ResultKind.SEGMENTATION}
+    assert set(kinds) == set(ResultKind) - {ResultKind.SEGMENTATION, ResultKind.REJECTION_NOTE}
     assert "neither lungs nor lesions" in results.remarks[0]
 
 

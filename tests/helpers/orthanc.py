@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import email
 import json
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
 from lesionnode.demo.pacs import free_port
-from tests.helpers.programs import require_program
+from tests.helpers.dicom_peers import Scanner, Store, store
+from tests.helpers.programs import require_file, require_program
 
 AE_TITLE = "ORTHANC"
+#: Who may call: the node, and DCMTK's query tool.
+_CALLERS = ("LESIONNODE", "FINDSCU")
+_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 @dataclass(frozen=True)
@@ -43,14 +52,17 @@ class Orthanc:
 
     def download(self, path: str) -> bytes:
         """Return the bytes behind a path of its REST interface."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=30) as answer:
-            content: bytes = answer.read()
+        content: bytes = self._request(path).read()
         return content
 
     def delete(self, path: str) -> None:
         """Delete a resource of its REST interface."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", method="DELETE")
         urllib.request.urlopen(request, timeout=30).close()
+
+    def _request(self, path: str, **headers: str) -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", headers=headers)
+        return urllib.request.urlopen(request, timeout=30)
 
     def series(self, modality: str) -> list[dict[str, Any]]:
         """Return every series of a modality with its instances and parent study."""
@@ -71,6 +83,48 @@ class Orthanc:
             paths.append(path)
         return paths
 
+    def store(self, *files: Path) -> None:
+        """Send files with C-STORE as they are; each has to be answered with success."""
+        requests = [Store.of(dcmread(path)) for path in files]
+        contexts = {one.sop_class_uid: (one.sop_class_uid, (one.syntax,)) for one in requests}
+        scanner = Scanner(self.dicom_port, calling="LESIONNODE", called=AE_TITLE)
+        with scanner.association(tuple(contexts.values())) as association:
+            statuses = [store(association, one) for one in requests]
+        if set(statuses) != {0x0000}:
+            raise AssertionError(f"C-STORE was answered with {[f'0x{one:04X}' for one in statuses]}")
+
+    def every_instance(self) -> dict[str, bytes]:
+        """Return the file of every instance, by its SOP Instance UID."""
+        tags = {one: self.get(f"/instances/{one}/tags?simplify") for one in self.get("/instances")}
+        return {tag["SOPInstanceUID"]: self.download(f"/instances/{one}/file") for one, tag in tags.items()}
+
+    def search_studies(self, **keys: str) -> list[dict[str, Any]]:
+        """Return the studies that DICOMweb (QIDO-RS) finds, as DICOM JSON."""
+        found: list[dict[str, Any]] = self.get(f"/dicom-web/studies?{urllib.parse.urlencode(keys)}")
+        return found
+
+    def metadata(self, dataset: Dataset) -> dict[str, Any]:
+        """Return what DICOMweb (WADO-RS) says of an instance: DICOM JSON, bulk data left out."""
+        (found,) = json.loads(self.download(f"{self._dicomweb(dataset)}/metadata"))
+        said: dict[str, Any] = found
+        return said
+
+    def retrieve(self, dataset: Dataset) -> bytes:
+        """Return the file of an instance as DICOMweb (WADO-RS) hands it out."""
+        kind = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+        answer = self._request(self._dicomweb(dataset), Accept=kind)
+        head = f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n".encode("ascii")
+        (part,) = email.message_from_bytes(head + answer.read()).get_payload()
+        content: bytes = part.get_payload(decode=True)
+        return content
+
+    @staticmethod
+    def _dicomweb(dataset: Dataset) -> str:
+        return (
+            f"/dicom-web/studies/{dataset.StudyInstanceUID}/series/{dataset.SeriesInstanceUID}"
+            f"/instances/{dataset.SOPInstanceUID}"
+        )
+
     def study_uid_of(self, modality: str) -> set[str]:
         """Return the Study Instance UIDs that hold instances of a modality."""
         studies = {one["ParentStudy"] for one in self.series(modality)}
@@ -78,9 +132,10 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(folder: Path, **settings: Any) -> Iterator[Orthanc]:
-    """Run an Orthanc for the length of a block; skips where it is not installed."""
+def running_orthanc(folder: Path, *, dicomweb: bool = False, **settings: Any) -> Iterator[Orthanc]:
+    """Run an Orthanc for the length of a block, with DICOMweb if wanted; skips where it is not installed."""
     program = require_program("Orthanc", "orthanc")
+    plugin = require_file(_DICOMWEB, "Debian package orthanc-dicomweb") if dicomweb else None
     folder.mkdir(parents=True, exist_ok=True)
     orthanc = Orthanc(free_port(), free_port())
     config = {
@@ -92,9 +147,13 @@ def running_orthanc(folder: Path, **settings: Any) -> Iterator[Orthanc]:
         "HttpPort": orthanc.http_port,
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
-        "DicomAlwaysAllowStore": True,
+        # It cannot be told to listen on one interface only, so it refuses callers from other machines.
+        "DicomAlwaysAllowStore": False,
+        "DicomAlwaysAllowEcho": False,
+        "DicomCheckModalityHost": True,
+        "DicomModalities": {title.lower(): [title, "127.0.0.1", 104] for title in _CALLERS},
         "DefaultEncoding": "Utf8",
-        "Plugins": [],
+        "Plugins": [str(plugin)] if plugin else [],
         **settings,
     }
     path = folder / "orthanc.json"

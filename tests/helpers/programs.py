@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,8 +18,18 @@ def require_program(name: str, package: str) -> str:
     """Return the path of a program, or skip (fail in CI) with the package that holds it."""
     found = shutil.which(name)
     if found is None:
-        reason = f"{name} is not installed (Debian package {package})"
-        if os.environ.get("LESION_NODE_REQUIRE_INTEROP") == "1":
-            pytest.fail(f"{reason}; interoperability tests must not be skipped here")
-        pytest.skip(reason)
+        _absent(f"{name} is not installed (Debian package {package})")
     return found
+
+
+def require_file(path: Path, remedy: str) -> Path:
+    """Return the path of a file or folder that a program needs, or skip (fail in CI) with the remedy."""
+    if not path.exists():
+        _absent(f"{path} is not there ({remedy})")
+    return path
+
+
+def _absent(reason: str) -> NoReturn:
+    if os.environ.get("LESION_NODE_REQUIRE_INTEROP") == "1":
+        pytest.fail(f"{reason}; interoperability tests must not be skipped here")
+    pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""The whole analysis without a network, in every position of the patient and every kind of CT object."""
+"""The whole analysis without a network, of every kind of CT object."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lesionnode.engine import Engine
 from lesionnode.phantom.dicom import write_phantom
 from lesionnode.phantom.enhanced import enhanced_ct_dataset
 from lesionnode.phantom.generate import generate_phantom
-from lesionnode.phantom.spec import PatientPosition, PhantomLesion, PhantomSpec
+from lesionnode.phantom.spec import PhantomLesion, PhantomSpec
 from lesionnode.pipeline import (
     Analysed,
     analyse_series,
@@ -53,26 +53,6 @@ def one_sided(**changes: object) -> PhantomSpec:
 def analysed(engine: Engine, paths: list[Path]) -> Analysed:
     """Analyse files with the shipped model."""
     return analyse_series(paths, engine, "densitometry", ModelSettings(execution="cpu"))
-
-
-@pytest.mark.parametrize("position", list(PatientPosition))
-def test_the_lesion_is_where_it_is_in_every_position(
-    engine: Engine, tmp_path: Path, position: PatientPosition
-) -> None:
-    """Head or feet first, supine or prone: same side, same zone, same place in the patient."""
-    phantom = generate_phantom(one_sided(patient_position=position))
-    found = analysed(engine, write_phantom(tmp_path, phantom)).analysis.measurements
-    (truth,) = phantom.truth.lesions
-    right = found.of(Region.GROUND_GLASS_RIGHT).volume_ml
-    assert right == pytest.approx(truth.volume_ml, rel=0.2)
-    # Large vessels at the hila count as a little consolidation (MODEL_CARD.md), on both sides.
-    left = (Region.GROUND_GLASS_LEFT, Region.CONSOLIDATION_LEFT)
-    assert sum(found.of(region).volume_ml for region in left) < 0.25 * truth.volume_ml
-    largest = found.lesions[0]
-    assert largest.side is Side.RIGHT
-    assert np.linalg.norm(np.subtract(largest.centroid_lps_mm, truth.centre_lps_mm)) < 8.0
-    zones = {zone.zone.value: zone.lesion_ml for zone in found.zones}
-    assert max(zones, key=lambda name: zones[name]) == "upper_right"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Independent programs that judge written results, and what they are known to complain about wrongly."""
+"""dcmqi, the tools of quantitative imaging research: they read segmentations and TID 1500 reports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 import json
 import re
 import subprocess
-import sys
+import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,23 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.uid import SegmentationStorage
 
-# The validator does not know private coding schemes, and its IODs are older than Device UID.
-_WRONG_COMPLAINTS = (
-    re.compile(r"CodingSchemeDesignator\(0008,0102\)\[1\]> - Unrecognized defined term = <99LESIONNODE>"),
-    re.compile(r"DeviceUID\(0018,1002\)> - Attribute is not present in standard DICOM IOD"),
-)
+from tests.helpers.judges.complaints import Complaint, Severity
 
-
-def dciodvfy_complaints(path: Path) -> list[str]:
-    """Return what David Clunie's validator has against a file, without its known wrong complaints."""
-    program = Path(sys.executable).parent / "dciodvfy"
-    run = subprocess.run(
-        [program, "-new", path], capture_output=True, check=False, timeout=60, errors="replace", text=True
-    )
-    lines = (run.stdout + run.stderr).splitlines()
-    complaints = [line for line in lines if line.startswith(("Error", "Warning")) or "error" in line.lower()]
-    return [line for line in complaints if not any(wrong.search(line) for wrong in _WRONG_COMPLAINTS)]
+NAME = "dcmqi"
 
 
 def tid1500_groups(path: Path, folder: Path) -> list[dict[str, Any]]:
@@ -100,6 +88,19 @@ def segment_points_lps_mm(seg: Dataset, number: int) -> NDArray[np.float64]:
             in_plane = x[:, None] * orientation[:3] * column_mm + y[:, None] * orientation[3:] * row_mm
             points.append(origin + in_plane)
     return np.concatenate(points)
+
+
+def dcmqi(path: Path, sop_class_uid: str) -> list[Complaint]:
+    """Return what the reader for an object has against it."""
+    with tempfile.TemporaryDirectory(prefix="dcmqi-") as name:
+        try:
+            if sop_class_uid == SegmentationStorage:
+                read_segments(path, Path(name))
+            else:
+                tid1500_groups(path, Path(name))
+        except AssertionError as failure:
+            return [Complaint.of(NAME, Severity.ERROR, str(failure))]
+    return []
 
 
 def _dcmqi(program: str, *arguments: str) -> None:
