@@ -477,6 +477,7 @@ class ResultKind(StrEnum):
     FILM = "film"
     KEY_OBJECTS = "key_objects"
     DOCUMENT = "document"
+    OVERLAY = "overlay"
     REJECTION_NOTE = "rejection_note"
 
 

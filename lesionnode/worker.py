@@ -146,7 +146,13 @@ class Worker:
         return JobEnd(JobState.ANALYSED, None, result, objects)
 
     def _written(self, claimed: ClaimedJob, analysed: Analysed) -> Sequence[StoredResult]:
-        written = write_results(analysed.analysis, self._context(claimed, analysed.provider), self._forms)
+        wanted = {kind for peer in self._settings.peers for kind in peer.objects}
+        written = write_results(
+            analysed.analysis,
+            self._context(claimed, analysed.provider),
+            self._forms,
+            overlay=ResultKind.OVERLAY in wanted,
+        )
         for file in written.files:
             self._kept(claimed, Path(file.name).stem, file.content, Path(file.name).suffix.lstrip("."))
         return [self._stored(claimed, one) for one in written.objects]

@@ -18,6 +18,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     KeyObjectSelectionDocumentStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
@@ -35,6 +36,7 @@ SOP_CLASSES: Mapping[ResultKind, tuple[str, ...]] = {
     ResultKind.FILM: (SecondaryCaptureImageStorage,),
     ResultKind.KEY_OBJECTS: (KeyObjectSelectionDocumentStorage,),
     ResultKind.DOCUMENT: (EncapsulatedPDFStorage,),
+    ResultKind.OVERLAY: (MultiFrameTrueColorSecondaryCaptureImageStorage,),
     ResultKind.REJECTION_NOTE: (KeyObjectSelectionDocumentStorage,),
 }
 TRANSFER_SYNTAXES: tuple[UID, ...] = (

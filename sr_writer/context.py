@@ -25,6 +25,7 @@ _SERIES_NUMBER_OFFSET = {
     ResultKind.FILM: 3,
     ResultKind.KEY_OBJECTS: 4,
     ResultKind.DOCUMENT: 5,
+    ResultKind.OVERLAY: 6,
     ResultKind.REJECTION_NOTE: 9,
 }
 

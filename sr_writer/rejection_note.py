@@ -18,7 +18,7 @@ from sr_writer.key_object_document import Selection, content_item, key_object_do
 from sr_writer.uids import ResultUids
 
 _DESCRIPTION = "Superseded: images of this series came later, and all of it was looked at again."
-_IMAGES = (ResultKind.SEGMENTATION, ResultKind.FILM)
+_IMAGES = (ResultKind.SEGMENTATION, ResultKind.FILM, ResultKind.OVERLAY)
 
 
 def rejection_note(

@@ -25,6 +25,7 @@ from sr_writer.fhir_bundle import FILE_NAME, encoded_bundle, fhir_bundle
 from sr_writer.identity import SourceIdentity
 from sr_writer.key_objects import key_objects
 from sr_writer.measurement_report import measurement_report
+from sr_writer.overlay import overlay_capture
 from sr_writer.refusal_report import refusal_report
 from sr_writer.rejection_note import rejection_note
 from sr_writer.secondary_capture import film_capture, refusal_capture
@@ -35,7 +36,11 @@ _DEFAULT_FORMS = (ResultForm(),)
 
 
 def write_results(
-    analysis: Analysis, context: ResultContext, forms: Sequence[ResultForm] = _DEFAULT_FORMS
+    analysis: Analysis,
+    context: ResultContext,
+    forms: Sequence[ResultForm] = _DEFAULT_FORMS,
+    *,
+    overlay: bool = False,
 ) -> ResultSet:
     """Write all results of one analysed series.
 
@@ -47,6 +52,8 @@ def write_results(
         Who writes, when, and from which bytes.
     forms
         In which encodings.
+    overlay
+        Whether the outlined stack is written too, which takes as long as all other objects.
 
     Returns
     -------
@@ -82,6 +89,8 @@ def write_results(
     written.add(ResultKind.KEY_OBJECTS, key_objects(analysis, film, identity, context, uids))
     document = encapsulated_pdf(analysis, film, identity, context, uids)
     written.add(ResultKind.DOCUMENT, document)
+    if overlay:
+        written.add(ResultKind.OVERLAY, overlay_capture(analysis, identity, context, uids))
     if context.predecessors:
         note = rejection_note(analysis.volume.headers[0], model, identity, context, uids)
         written.add(ResultKind.REJECTION_NOTE, note)

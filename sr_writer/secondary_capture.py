@@ -21,13 +21,13 @@ from sr_writer.uids import ResultUids
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Page:
-    """A drawn page and what it was made from.
+class Page:
+    """A picture that was made here, and what it was made from.
 
     Parameters
     ----------
-    pixels
-        (rows, columns, 3) uint8, red, green, blue.
+    kind, sop_class
+        What it is, and its SOP Class UID.
     title, derivation
         For the Series Description, and Derivation Description (0008,2111).
     variant
@@ -38,7 +38,8 @@ class _Page:
         The algorithm.
     """
 
-    pixels: NDArray[np.uint8]
+    kind: ResultKind
+    sop_class: UID
     title: str
     derivation: str
     variant: str
@@ -66,8 +67,9 @@ def film_capture(
     """
     headers = analysis.volume.headers
     frames = [analysis.volume.frames[index] for index in slices_shown(analysis)]
-    page = _Page(
-        pixels=film(analysis, context),
+    page = Page(
+        kind=ResultKind.FILM,
+        sop_class=SecondaryCaptureImageStorage,
         title="Lesion film",
         derivation="Page with key slices, outlines and measurements",
         variant=context.language.value,
@@ -78,7 +80,9 @@ def film_capture(
         ],
         model=analysis.lesions.model,
     )
-    return _capture(page, identity, context, uids)
+    result = capture(page, identity, context, uids)
+    _set_pixels(result, film(analysis, context))
+    return result
 
 
 def refusal_capture(
@@ -99,8 +103,9 @@ def refusal_capture(
         The object with File Meta Information, not yet encoded.
     """
     first = refusal.headers[0]
-    page = _Page(
-        pixels=refusal_page(refusal, context),
+    page = Page(
+        kind=ResultKind.FILM,
+        sop_class=SecondaryCaptureImageStorage,
         title="NOT ANALYSED",
         derivation="Page that says why a series was not analysed",
         variant=f"refusal-{context.language.value}",
@@ -108,17 +113,20 @@ def refusal_capture(
         sources=[reference(str(first.SOPClassUID), str(first.SOPInstanceUID))],
         model=refusal.model,
     )
-    return _capture(page, identity, context, uids)
+    result = capture(page, identity, context, uids)
+    _set_pixels(result, refusal_page(refusal, context))
+    return result
 
 
-def _capture(page: _Page, identity: SourceIdentity, context: ResultContext, uids: ResultUids) -> Dataset:
-    kind = ResultKind.FILM
+def capture(page: Page, identity: SourceIdentity, context: ResultContext, uids: ResultUids) -> Dataset:
+    """Return a Secondary Capture image with everything but its pixels."""
+    kind = page.kind
     result = Dataset()
     result.file_meta = FileMetaDataset()
     result.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    result.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    result.file_meta.MediaStorageSOPClassUID = page.sop_class
     result.file_meta.MediaStorageSOPInstanceUID = UID(uids.instance(kind, page.variant))
-    result.SOPClassUID = SecondaryCaptureImageStorage
+    result.SOPClassUID = page.sop_class
     result.SOPInstanceUID = uids.instance(kind, page.variant)
     result.SeriesInstanceUID = uids.series(kind, page.variant)
     result.SeriesNumber = context.series_number(kind)
@@ -137,19 +145,22 @@ def _capture(page: _Page, identity: SourceIdentity, context: ResultContext, uids
     result.LossyImageCompression = "00"
     result.update(lossy_attributes(page.headers))
     refer_to_sources(result, str(page.headers[0].SeriesInstanceUID), page.sources)
-    _set_pixels(result, page.pixels)
     identity.apply(result, ("BodyPartExamined",))
     sign(result, identity, context, page.model)
     return result
 
 
-def _set_pixels(result: Dataset, pixels: NDArray[np.uint8]) -> None:
-    """Fill the Image Pixel module (PS3.3 C.7.6.3)."""
+def set_image_pixel(result: Dataset, rows: int, columns: int, photometric_interpretation: str) -> None:
+    """Describe colour pixels of 8 bits (Image Pixel module, PS3.3 C.7.6.3)."""
     result.SamplesPerPixel = 3
-    result.PhotometricInterpretation = "RGB"
+    result.PhotometricInterpretation = photometric_interpretation
     result.PlanarConfiguration = 0
-    result.Rows, result.Columns = pixels.shape[:2]
+    result.Rows, result.Columns = rows, columns
     result.BitsAllocated = result.BitsStored = 8
     result.HighBit = 7
     result.PixelRepresentation = 0
+
+
+def _set_pixels(result: Dataset, pixels: NDArray[np.uint8]) -> None:
+    set_image_pixel(result, pixels.shape[0], pixels.shape[1], "RGB")
     result.add_new("PixelData", "OB", pixels.tobytes())

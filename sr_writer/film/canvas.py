@@ -36,6 +36,13 @@ class Canvas:
         self.image = Image.new("RGB", (width, height), PAPER)
         self.draw = ImageDraw.Draw(self.image)
 
+    @classmethod
+    def on(cls, picture: NDArray[np.uint8]) -> Canvas:
+        """Return a page that is a picture: (height, width, 3) uint8, red, green, blue."""
+        page = cls(picture.shape[1], picture.shape[0])
+        page.image.paste(Image.fromarray(picture))
+        return page
+
     def pixels(self) -> NDArray[np.uint8]:
         """Return what was drawn: (height, width, 3) uint8, red, green, blue."""
         return np.asarray(self.image, dtype=np.uint8)

@@ -139,6 +139,15 @@ def attenuation_text(mean_hu: float) -> str:
     return str(round(mean_hu)).replace("-", "−")
 
 
+def image_number(analysis: Analysis, index: int) -> str:
+    """Return the number by which a viewer finds a slice in its series; empty where there is none."""
+    number: object = analysis.volume.frames[index].frame_number
+    headers = analysis.volume.headers
+    if number is None and len(headers) == len(analysis.volume.frames):
+        number = headers[index].get("InstanceNumber")
+    return "" if number is None else str(number)
+
+
 def subtitle(header: Dataset, context: ResultContext, words: Words) -> str:
     """Say what was examined, without saying who."""
     parts = []

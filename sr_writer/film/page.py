@@ -11,7 +11,7 @@ from PIL import Image
 from core.domain import HIGHEST_SEVERITY_SCORE, Analysis, Finding
 from sr_writer.context import ResultContext
 from sr_writer.film.canvas import FAINT, LINE, SMALL_PX, TABLE_PX, TEXT_PX, TITLE_PX, WARNING, Canvas
-from sr_writer.film.content import FilmContent, film_content
+from sr_writer.film.content import FilmContent, film_content, image_number
 from sr_writer.film.views import COLOURS, Overview, SliceView, key_slices, overview, slice_views
 
 #: Pixels. At two thirds of it, 1024 pixels wide, every word can still be read.
@@ -72,12 +72,8 @@ def slices_shown(analysis: Analysis) -> list[int]:
 
 def _caption(analysis: Analysis, content: FilmContent, index: int) -> str:
     """Return the number by which a viewer finds the slice."""
-    frame = analysis.volume.frames[index]
-    headers = analysis.volume.headers
-    number: object = frame.frame_number
-    if number is None and len(headers) == analysis.volume.hu_zyx.shape[0]:
-        number = headers[index].get("InstanceNumber")
-    return content.words.image.format(number=number) if number is not None else ""
+    number = image_number(analysis, index)
+    return content.words.image.format(number=number) if number else ""
 
 
 class _Page(Canvas):

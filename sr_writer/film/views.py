@@ -106,9 +106,16 @@ def slice_views(analysis: Analysis, indices: Sequence[int], edge: int) -> list[S
     """
     affine, letters, geometry = _square(analysis, edge), _letters(analysis), analysis.volume.geometry
     return [
-        SliceView(_slice(analysis, index, _slid(affine, index, geometry), edge), index, letters)
+        SliceView(_slice(analysis, index, _slid(affine, index, geometry), (edge, edge), 2), index, letters)
         for index in indices
     ]
+
+
+def whole_slice(analysis: Analysis, index: int) -> SliceView:
+    """Draw a slice pixel for pixel as the source has it."""
+    rows, columns = analysis.volume.geometry.shape_zyx[1:]
+    picture = _slice(analysis, index, np.eye(2, 3), (columns, rows), 1)
+    return SliceView(picture, index, _letters(analysis))
 
 
 def overview(analysis: Analysis, width: int, height: int) -> Overview:
@@ -197,19 +204,22 @@ def _slid(affine: NDArray[np.float64], index: int, geometry: Geometry) -> NDArra
     return moved
 
 
-def _slice(analysis: Analysis, index: int, affine: NDArray[np.float64], edge: int) -> NDArray[np.uint8]:
+def _slice(
+    analysis: Analysis, index: int, affine: NDArray[np.float64], size: tuple[int, int], width: int
+) -> NDArray[np.uint8]:
+    """Draw a slice; `size` is (columns, rows) of the picture, `width` that of the lesions' outlines."""
     hu = analysis.volume.hu_zyx[index].astype(np.float32)
     low = WINDOW_CENTRE_HU - WINDOW_WIDTH_HU / 2
     grey = np.clip((hu - low) / WINDOW_WIDTH_HU, 0.0, 1.0) * np.float32(255.0)
 
     def shown(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(cv2.warpAffine(plane, affine, (edge, edge), flags=cv2.INTER_LINEAR), np.float32)
+        return np.asarray(cv2.warpAffine(plane, affine, size, flags=cv2.INTER_LINEAR), np.float32)
 
     picture = np.repeat(shown(grey)[..., None], 3, axis=2).astype(np.uint8)
     lungs, lesions = analysis.lungs.labels_zyx[index], analysis.lesions.labels_zyx[index]
     _outline(picture, shown((lungs > 0).astype(np.float32)) > 0.5, COLOURS[None], 1)
     for finding, label in FINDING_LABEL.items():
-        _outline(picture, shown((lesions == label).astype(np.float32)) > 0.5, COLOURS[finding], 2)
+        _outline(picture, shown((lesions == label).astype(np.float32)) > 0.5, COLOURS[finding], width)
     return picture
 
 

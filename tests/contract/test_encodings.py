@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pydicom.uid import (
     ComprehensiveSRStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
     SecondaryCaptureImageStorage,
 )
 
@@ -33,6 +35,8 @@ from custody.ledger.report import status
 from custody.spool import Spool
 from scp.completion import destinations
 from scp.encodings import choose_encodings
+from sr_writer.results import write_results
+from tests.helpers.analyses import analysis_of, context_of
 from tests.helpers.dicom_peers import LEAVES_SOCKETS, ScriptedPacs, contexts_for, network_defaults
 from tests.helpers.instances import (
     COMPREHENSIVE_3D_SR_STORAGE,
@@ -247,6 +251,31 @@ def test_deflated_where_the_peer_accepts_it(office: Office, takes_deflated: bool
             assert zlib.decompress(one.data, -zlib.MAX_WBITS) == plain
         else:
             assert one.syntax == ExplicitVRLittleEndian
+
+
+def test_a_compressed_object_is_sent_as_it_is_or_without_compression(office: Office) -> None:
+    """A peer that takes JPEG gets the stored bytes, another one the same picture in Explicit VR."""
+    analysis = analysis_of()
+    written = write_results(analysis, context_of(analysis), overlay=True).objects
+    (overlay,) = (one.dataset for one in written if one.kind is ResultKind.OVERLAY)
+    sop_class = str(overlay.SOPClassUID)
+    for name, syntaxes in (
+        ("1", [JPEGBaseline8Bit, ExplicitVRLittleEndian]),
+        ("2", [ExplicitVRLittleEndian]),
+    ):
+        (path,) = office.finish_job(name=name, objects=[("overlay", "", sop_class)])
+        overlay.save_as(path, enforce_file_format=True)
+        with ScriptedPacs(contexts=contexts_for(sop_class, syntaxes=syntaxes)) as pacs:
+            assert office.courier(peer("pacs", pacs.port, objects=["overlay"], deflated=True)).step() == 1
+        assert office.deliveries()["overlay"]["state"] == "delivered"
+        (arrived,) = pacs.arrived
+        assert arrived.syntax == syntaxes[0]
+        if name == "1":
+            assert arrived.data == encoded(overlay, JPEGBaseline8Bit)
+        else:
+            plain = dcmread(BytesIO(arrived.data), force=True)
+            assert len(plain.PixelData) == plain.NumberOfFrames * plain.Rows * plain.Columns * 3
+        office.clock.advance(1)
 
 
 def _file_of(sop_class: str) -> str:
