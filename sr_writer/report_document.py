@@ -184,4 +184,6 @@ def _name_source_series(item: Dataset, series_instance_uid: str) -> None:
     for child in item.get("ContentSequence", ()):
         if child.get("UID") == SOURCE_SERIES_PLACEHOLDER:
             child.add(uid_element("UID", series_instance_uid))
+            # The library's spelling is not that of PS3.16 D, and validators compare.
+            child.ConceptNameCodeSequence[0].CodeMeaning = "Source series for segmentation"
         _name_source_series(child, series_instance_uid)
