@@ -73,8 +73,10 @@ IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 
 # Key Object Selection document title: CID 7010
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
-# The same, CID 7011: of a Key Object Selection that withdraws what it refers to (IHE RAD TF-2, IOCM)
+# The same, of one that withdraws what it refers to (IHE RAD TF-2, IOCM); TID 2010 wants the reason, CID 7011
 REJECTED_FOR_QUALITY = Code("113001", "DCM", "Rejected for Quality Reasons")
+DOCUMENT_TITLE_MODIFIER = Code("113011", "DCM", "Document Title Modifier")
+INAPPROPRIATE_PROCESSING = Code("111219", "DCM", "Inappropriate image processing")
 
 # Units: UCUM
 MILLIMETER = Code("mm", "UCUM", "millimeter")

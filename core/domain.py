@@ -491,6 +491,8 @@ class Predecessor:
         What it is, in which encoding.
     series_instance_uid, sop_class_uid, sop_instance_uid
         Where it is in the study.
+    peers
+        Names of the peers that have it, or will have it.
     """
 
     kind: ResultKind
@@ -498,6 +500,7 @@ class Predecessor:
     series_instance_uid: str
     sop_class_uid: str
     sop_instance_uid: str
+    peers: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

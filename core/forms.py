@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import product
 
 from pydicom.uid import UID
 
@@ -77,6 +78,17 @@ class ResultForm:
             for segmentation in segmentations
             for report in reports
         )
+
+
+def note_variant(peer: str) -> str:
+    """Return the name of the rejection note for a peer: each is about what that peer has."""
+    return f"for {peer}"
+
+
+def every_form() -> tuple[ResultForm, ...]:
+    """Return every form that there is."""
+    combinations = product(SegmentationEncoding, (False, True), ReportClass)
+    return tuple(ResultForm(*one) for one in combinations)
 
 
 def forms_to_write(wanted: Iterable[ResultForm]) -> tuple[ResultForm, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,16 +11,18 @@ from io import BytesIO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 
 from core.domain import SOPInstanceUID
+from core.errors import ResultEncodingError
 from custody.ledger import Ledger, deliveries, new_id
-from custody.ledger.deliveries import StoredObject
+from custody.ledger.deliveries import Corrected, StoredObject
 from custody.spool import Spool
-from sr_writer.correction import corrected, identity_digest
+from sr_writer.correction import PatientAtPeer, corrected
 
 
 class Corrections:
-    """Writes corrected results once, and finds them again for the next attempt.
+    """Writes the corrected objects of a job once, and finds them again for every later delivery.
 
     Parameters
     ----------
@@ -30,9 +33,18 @@ class Corrections:
     def __init__(self, ledger: Ledger, spool: Spool) -> None:
         self._ledger = ledger
         self._spool = spool
+        # Lanes of several peers may want the same objects at the same moment.
+        self._one_at_a_time = threading.Lock()
 
-    def __call__(self, originals: Sequence[StoredObject], filed: Dataset) -> Sequence[StoredObject]:
-        """Return objects under the patient that a peer named, one for each original.
+    def __call__(self, job_id: str, filed: Dataset) -> Corrected:
+        """Return the objects of a job under the patient that a peer named.
+
+        Parameters
+        ----------
+        job_id
+            Whose objects.
+        filed
+            The peer's answer to C-FIND.
 
         Raises
         ------
@@ -41,19 +53,27 @@ class Corrections:
         SpoolError
             The disk does not take them.
         """
-        identity = identity_digest(filed)
-        known = deliveries.corrected_objects(self._ledger, originals, identity)
-        if len(known) == len(originals):
-            return known
-        results = corrected([dcmread(one.path) for one in originals], filed)
+        patient = PatientAtPeer.of(filed)
+        with self._one_at_a_time:
+            originals = deliveries.objects_of_job(self._ledger, job_id)
+            if len(deliveries.objects_of_job(self._ledger, job_id, patient.digest)) != len(originals):
+                self._write(originals, patient)
+            return Corrected(patient.digest, deliveries.objects_of_job(self._ledger, job_id, patient.digest))
+
+    def _write(self, originals: Sequence[StoredObject], patient: PatientAtPeer) -> None:
+        try:
+            results = [dcmread(one.path) for one in originals]
+        except (OSError, InvalidDicomError) as error:
+            raise ResultEncodingError("A stored result is gone or damaged: none is corrected.") from error
         written = []
-        for original, result in zip(originals, results, strict=True):
-            content = BytesIO()
-            result.save_as(content, enforce_file_format=True)
-            uid = SOPInstanceUID(str(result.SOPInstanceUID))
-            name = f"{original.path.stem}-{identity[:16]}"
-            path = self._spool.keep_result(original.path.parent.name, name, content.getbuffer())
-            new = replace(original, id=new_id(), path=path, sop_instance_uid=uid)
-            written.append((original, new, hashlib.sha256(content.getbuffer()).hexdigest()))
-        deliveries.keep_corrected(self._ledger, written, identity, time.time())
-        return deliveries.corrected_objects(self._ledger, originals, identity)
+        for original, content in zip(originals, corrected(results, patient), strict=True):
+            name = f"{original.path.stem}-{patient.digest[:16]}"
+            path = self._spool.keep_result(original.path.parent.name, name, content)
+            new_uid = SOPInstanceUID(_instance_uid(content))
+            new = replace(original, id=new_id(), path=path, sop_instance_uid=new_uid)
+            written.append((original, new, hashlib.sha256(content).hexdigest()))
+        deliveries.keep_corrected(self._ledger, written, patient.digest, time.time())
+
+
+def _instance_uid(content: bytes) -> str:
+    return str(dcmread(BytesIO(content), specific_tags=["SOPInstanceUID"]).SOPInstanceUID)

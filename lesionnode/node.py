@@ -102,7 +102,8 @@ class Node:
         self._receiver = Receiver(self._settings, self._ledger, taking, self._process)
         self._receiver.start()
         self._loops = [self._completion_loop(self._ledger)]
-        self._loops += [self._courier_loop(self._ledger, peer) for peer in self._settings.peers]
+        corrections = Corrections(self._ledger, Spool(self._settings.node.data_folder))
+        self._loops += [self._courier_loop(self._ledger, peer, corrections) for peer in self._settings.peers]
         for loop in self._loops:
             loop.start()
         detail = {"port": self.port, "version": __version__}
@@ -159,13 +160,13 @@ class Node:
             completion.next_look_s,
         )
 
-    def _courier_loop(self, ledger: Ledger, peer: PeerSettings) -> Loop:
+    def _courier_loop(self, ledger: Ledger, peer: PeerSettings, corrections: Corrections) -> Loop:
         courier = Courier(
             self._settings,
             peer,
             ledger,
             f"{self._process}-{peer.name}"[:64],
-            correct=Corrections(ledger, Spool(self._settings.node.data_folder)),
+            correct=corrections,
         )
         return Loop(
             lane_name(peer.name),

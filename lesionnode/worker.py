@@ -25,7 +25,7 @@ from core.forms import ResultForm, forms_to_write
 from core.log import get_logger
 from custody.doorbell import Doorbell
 from custody.ledger import Ledger, jobs, services
-from custody.ledger.jobs import ClaimedJob, JobEnd, StoredResult
+from custody.ledger.jobs import ClaimedJob, JobEnd, Replaced, StoredResult
 from custody.ledger.states import JobState
 from custody.spool import Spool
 from lesionnode.engine import Engine
@@ -108,6 +108,11 @@ class Worker:
         if claimed is None:
             return False
         log = get_logger(job=claimed.id, attempt=claimed.attempt)
+        if claimed.attempt > limit:
+            # Its worker was killed each time, so nothing could be said about it then.
+            with self._lease_kept(claimed):
+                self._try_again(claimed, f"the analysis broke off {limit} times without an answer")
+            return True
         log.info("analysis_started", images=len(claimed.series.instances), model=claimed.model)
         with self._lease_kept(claimed):
             try:
@@ -179,7 +184,7 @@ class Worker:
             source_digests={one.sop_instance_uid: one.sha256 for one in series.instances},
             provider=provider,
             content_time_s=claimed.sealed_at,
-            predecessors=tuple(_predecessors(claimed.replaced)),
+            predecessors=tuple(_predecessors(jobs.replaced(self._ledger, claimed))),
         )
 
     def _stored(self, claimed: ClaimedJob, result: ResultObject) -> StoredResult:
@@ -223,7 +228,8 @@ class Worker:
     def _gave_up(self, claimed: ClaimedJob, reason: str) -> bool:
         """End a job after its last attempt and tell the peers; False where even that does not work."""
         try:
-            said = f"the analysis failed {claimed.attempt} times: the log of the node says why"
+            tried = min(claimed.attempt, self._settings.models.max_attempts)
+            said = f"the analysis failed {tried} times: the log of the node says why"
             notice = self._refusal_written(claimed, said)
         except Exception:  # noqa: BLE001 - whatever broke the analysis may break this too
             get_logger().warning("refusal_not_sent", job=claimed.id, exc_info=True)
@@ -264,16 +270,24 @@ class Worker:
             thread.join()
 
 
-def _predecessors(replaced: Sequence[StoredResult]) -> Iterator[Predecessor]:
+def _predecessors(replaced: Sequence[Replaced]) -> Iterator[Predecessor]:
     """Yield what a new result replaces; the files say in which series it stands."""
-    for one in replaced:
+    for earlier in replaced:
+        one = earlier.stored
         try:
             header = dcmread(one.path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
-        except (OSError, InvalidDicomError):
+            series = str(header.SeriesInstanceUID)
+        except (OSError, InvalidDicomError, ValueError, AttributeError, KeyError):
             get_logger().warning("replaced_result_unreadable", object=one.sop_instance_uid)
             continue
-        series = str(header.SeriesInstanceUID)
-        yield Predecessor(ResultKind(one.kind), one.variant, series, one.sop_class_uid, one.sop_instance_uid)
+        yield Predecessor(
+            kind=ResultKind(one.kind),
+            variant=one.variant,
+            series_instance_uid=series,
+            sop_class_uid=one.sop_class_uid,
+            sop_instance_uid=one.sop_instance_uid,
+            peers=earlier.peers,
+        )
 
 
 def _file_name(result: ResultObject) -> str:

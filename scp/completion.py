@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from config import DEFAULT_MODEL, AnalyseRule, Settings, SourceSettings
+from config import DEFAULT_MODEL, AnalyseRule, PeerSettings, Settings, SourceSettings
 from core.ct_facts import CtFacts
+from core.domain import ResultKind
+from core.forms import note_variant
 from core.log import get_logger
 from custody.doorbell import ring
 from custody.ledger import Ledger, completion, deliveries, new_id, reception
@@ -187,11 +189,11 @@ def destinations(settings: Settings) -> deliveries.Destinations:
     """Return which peers each source's results go to, and what each peer is to get."""
     return deliveries.Destinations(
         {source.name: tuple(source.send_to) for source in settings.sources},
-        {
-            peer.name: {
-                kind.value: tuple(dict.fromkeys(form.variant(kind) for form in peer.form.alternatives()))
-                for kind in peer.objects
-            }
-            for peer in settings.peers
-        },
+        {peer.name: {kind.value: _wish(peer, kind) for kind in peer.objects} for peer in settings.peers},
     )
+
+
+def _wish(peer: PeerSettings, kind: ResultKind) -> deliveries.Wish:
+    if kind is ResultKind.REJECTION_NOTE:
+        return deliveries.Wish((note_variant(peer.name),), others_will_do=False)
+    return deliveries.Wish(tuple(dict.fromkeys(form.variant(kind) for form in peer.form.alternatives())))

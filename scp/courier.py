@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from core.errors import (
 from core.log import get_logger
 from custody.doorbell import ring
 from custody.ledger import Ledger, deliveries, incidents
-from custody.ledger.deliveries import Attempted, DueDelivery, StoredObject
+from custody.ledger.deliveries import Attempted, Corrected, DueDelivery, StoredObject
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.states import DeliveryState
 from scp.encodings import Choice, choose_encodings
@@ -38,8 +38,8 @@ from scp.status import Verdict, verdict_of
 LEASE_S = 600.0
 
 
-#: From stored objects and what a peer says of their patient to stored objects under that patient.
-Correction = Callable[[Sequence[StoredObject], Dataset], Sequence[StoredObject]]
+#: From a job and what a peer says of its patient to the job's objects under that patient.
+Correction = Callable[[str, Dataset], Corrected]
 
 
 def lane_name(peer_name: str) -> str:
@@ -53,7 +53,7 @@ def ring_lanes(settings: Settings) -> None:
         ring(settings.node.data_folder, lane_name(peer.name))
 
 
-def _cannot_correct(_originals: Sequence[StoredObject], _filed: Dataset) -> Sequence[StoredObject]:
+def _cannot_correct(_job_id: str, _filed: Dataset) -> Corrected:
     raise ResultEncodingError("Results cannot be corrected here.")
 
 
@@ -127,37 +127,50 @@ class Courier:
     def _send(self, due: Sequence[DueDelivery]) -> list[Attempted]:
         outcomes: list[Attempted] = []
         try:
-            offered = self._for_the_right_patient(due[0].job_id)
-            with open_association(self._settings, self._peer, self._contexts(offered)) as association:
-                accepted = {str(one.abstract_syntax) for one in association.accepted_contexts}
-                for choice in choose_encodings(due, offered, self._peer.form, accepted):
-                    outcomes.append(self._send_one(association, choice))
+            for choice, association in self._choices(due):
+                outcomes.append(self._send_one(association, choice))
         except (DeliveryError, SpoolError) as error:
-            left = due[len(outcomes) :]
-            outcomes += [self._failure(one, one.object, str(error), None) for one in left]
-        return outcomes
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - border: a fault must not leave deliveries claimed
+            get_logger().error("delivery_broke", peer=self._peer.name, exc_info=True)
+            reason = f"internal error: {type(error).__name__}"
+        left = due[len(outcomes) :]
+        return outcomes + [self._failure(one, one.object, reason, None) for one in left]
 
-    def _for_the_right_patient(self, job_id: str) -> Sequence[StoredObject]:
-        """Return every encoding of a job's objects, after asking the peer whose they are where it has to be.
+    def _choices(self, due: Sequence[DueDelivery]) -> Iterator[tuple[Choice, Any]]:
+        """Yield what to do about each delivery of one job, with the association that it may be sent on."""
+        job_id, peer = due[0].job_id, self._peer.name
+        chosen = self._for_the_right_patient(job_id)
+        there = deliveries.delivered_to(self._ledger, job_id, peer)
+        if any(one.corrected != chosen.identity for one in there):
+            reason = "to be sent again with the others, under another identity of the patient"
+            deliveries.send_again(self._ledger, job_id, peer, reason, self._now())
+        kinds = deliveries.kinds_for_peer(self._ledger, job_id, peer)
+        offered = [one for one in chosen.objects if one.kind in kinds]
+        fixed = {one.kind: one.variant for one in there if one.corrected == chosen.identity}
+        with open_association(self._settings, self._peer, self._contexts(offered)) as association:
+            accepted = {str(one.abstract_syntax) for one in association.accepted_contexts}
+            for choice in choose_encodings(due, offered, self._peer.form, accepted, fixed):
+                yield choice, association
+
+    def _for_the_right_patient(self, job_id: str) -> Corrected:
+        """Return the objects of a job, after asking the peer whose they are where it has to be.
 
         Raises
         ------
         PatientDiffers
             The peer files the study under another patient, and the results cannot or must not follow.
         """
-        originals = deliveries.objects_for_peer(self._ledger, job_id, self._peer.name)
+        originals = deliveries.objects_of_job(self._ledger, job_id)
         if self._peer.check_patient is PatientRule.OFF:
-            return originals
-        try:
-            misfiled = filed_otherwise(self._settings, self._peer, originals[0].path)
-        except (OSError, InvalidDicomError, ValueError, AttributeError, KeyError):
-            return originals  # sending finds the damage too, object by object
+            return Corrected("", originals)
+        misfiled = filed_otherwise(self._settings, self._peer, [one.path for one in originals])
         if misfiled is None:
-            return originals
+            return Corrected("", originals)
         reason = misfiled.reason
         if self._peer.check_patient is PatientRule.REWRITE and misfiled.filed is not None:
             try:
-                return self._correct(originals, misfiled.filed)
+                return self._correct(job_id, misfiled.filed)
             except ResultEncodingError as error:
                 reason = str(error)
         with self._ledger.write() as connection:

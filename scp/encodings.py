@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.domain import ResultKind
-from core.forms import ResultForm, sop_class_name
+from core.forms import ResultForm, every_form, sop_class_name
 from custody.ledger.deliveries import DueDelivery, StoredObject
 
 
@@ -37,6 +37,7 @@ def choose_encodings(
     offered: Iterable[StoredObject],
     wanted: ResultForm,
     accepted: Collection[str],
+    fixed: Mapping[str, str] | None = None,
 ) -> list[Choice]:
     """Choose one form for all objects of a job, so that a report refers to the segmentation beside it.
 
@@ -45,31 +46,35 @@ def choose_encodings(
     due
         Deliveries of one job to one peer.
     offered
-        Every encoding of every kind that the peer gets of this job, those that it has already included: the
-        choice must not change between two attempts because a part has arrived.
+        Every encoding of every kind that the peer gets of this job, those that it has already included.
     wanted
         The form that the settings ask for.
     accepted
         SOP Class UIDs that the peer accepted.
+    fixed
+        By kind the variant that the peer has already: the rest has to fit.
     """
-    by_place: dict[tuple[str, str], StoredObject] = {(one.kind, one.variant): one for one in offered}
+    by_place = {(one.kind, one.variant): one for one in offered}
     kinds = dict.fromkeys(kind for kind, _ in by_place)
 
     def of(form: ResultForm, kind: str) -> StoredObject | None:
         return by_place.get((kind, form.variant(ResultKind(kind))))
 
-    def taken(form: ResultForm) -> int:
-        return sum((one := of(form, kind)) is not None and one.sop_class_uid in accepted for kind in kinds)
+    def rank(form: ResultForm) -> tuple[int, int, int]:
+        taken = [one for kind in kinds if (one := of(form, kind)) is not None]
+        variants = {kind: form.variant(ResultKind(kind)) for kind in fixed or {}}
+        fits = all(not variant or variant == (fixed or {})[kind] for kind, variant in variants.items())
+        return fits, sum(one.sop_class_uid in accepted for one in taken), len(taken)
 
-    # `max` returns the first of equals, and the wanted form comes first.
-    form = max(wanted.alternatives(), key=taken)
+    # `max` returns the first of equals: the wanted form, then what is to take its place, then whatever else
+    # was written, for the settings may have changed since.
+    form = max((*wanted.alternatives(), *every_form()), key=rank)
     choices = []
     for one in due:
-        # The settings may ask for what was not written then.
-        any_of_kind = next(other for (kind, _), other in by_place.items() if kind == one.object.kind)
-        chosen = of(form, one.object.kind) or any_of_kind
+        as_chosen_before = by_place[one.object.kind, one.object.variant]
+        chosen = of(form, one.object.kind) or as_chosen_before
         takes = chosen.sop_class_uid in accepted
-        first = of(wanted, one.object.kind) or any_of_kind
+        first = of(wanted, one.object.kind) or as_chosen_before
         refused = f"{sop_class_name(first.sop_class_uid)} is not accepted by the peer"
         note = "" if takes and chosen is first else refused
         if takes and note:

@@ -52,6 +52,9 @@ _STUDY = (
     "PhysiciansOfRecord", "PhysiciansOfRecordIdentificationSequence", "NameOfPhysiciansReadingStudy",
     "PhysiciansReadingStudyIdentificationSequence", "RequestingService", "RequestingServiceCodeSequence",
     "ReferencedStudySequence", "ReasonForPerformedProcedureCodeSequence",
+)  # fmt: skip
+
+_PATIENT_STUDY = (
     "AdmittingDiagnosesDescription", "AdmittingDiagnosesCodeSequence", "PatientAge", "PatientSize",
     "PatientSizeCodeSequence", "PatientWeight", "PatientBodyMassIndex", "MedicalAlerts", "Allergies",
     "Occupation", "SmokingStatus", "AdditionalPatientHistory", "PregnancyStatus", "LastMenstrualDate",
@@ -64,7 +67,14 @@ _STUDY = (
 # The product stands in the hospital that owns the scanner, so the institution is the same.
 _EQUIPMENT = ("InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName")
 
-_COMMON = _PATIENT + _STUDY + _EQUIPMENT
+_COMMON = _PATIENT + _STUDY + _PATIENT_STUDY + _EQUIPMENT
+
+#: What a result says of the patient as a person; that the identity was removed, and how, is not part of it.
+OF_THE_PATIENT = tuple(
+    keyword
+    for keyword in _PATIENT + _PATIENT_STUDY
+    if not keyword.startswith(("PatientIdentityRemoved", "DeidentificationMethod"))
+)
 
 #: Taken over into the Contributing Equipment item of the scanner.
 SCANNER_ATTRIBUTES = (

@@ -9,12 +9,13 @@ from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from core import codes
 from core.codes import Code
 from core.domain import ModelIdentity, ResultKind
 from sr_writer.concepts import concept
 from sr_writer.context import ResultContext
 from sr_writer.documents import device_observer, evidence, evidence_template
-from sr_writer.equipment import series_description, sign
+from sr_writer.equipment import code_item, series_description, sign
 from sr_writer.identity import SourceIdentity
 from sr_writer.uids import ResultUids
 
@@ -29,6 +30,8 @@ class Selection:
         What it is, and what tells its UIDs from those of another one of its kind.
     title
         Document title, CID 7010.
+    modifier
+        Why, CID 7011: required of some titles (TID 2010 row 3).
     name, description
         For the Series Description; Key Object Description, a sentence for people.
     items
@@ -44,6 +47,7 @@ class Selection:
     description: str
     items: Sequence[Dataset]
     all_series: Sequence[Dataset]
+    modifier: Code | None = None
 
 
 def key_object_document(
@@ -92,7 +96,9 @@ def key_object_document(
         series_description=series_description(selection.name, source, context, model),
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
+    modifiers = [] if selection.modifier is None else [_modifier(selection.modifier)]
     result.ContentSequence = [
+        *modifiers,
         *(item for item in result.ContentSequence if item.ValueType not in ("IMAGE", "COMPOSITE")),
         *selection.items,
     ]
@@ -100,6 +106,15 @@ def key_object_document(
     identity.apply(result)
     sign(result, identity, context, model)
     return result
+
+
+def _modifier(reason: Code) -> Dataset:
+    item = Dataset()
+    item.RelationshipType = "HAS CONCEPT MOD"
+    item.ValueType = "CODE"
+    item.ConceptNameCodeSequence = [code_item(codes.DOCUMENT_TITLE_MODIFIER)]
+    item.ConceptCodeSequence = [code_item(reason)]
+    return item
 
 
 def content_item(instance: Dataset, value_type: str = "IMAGE") -> Dataset:

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from core import codes
 from core.domain import ModelIdentity, ResultKind
+from core.forms import note_variant
 from sr_writer.context import ResultContext
 from sr_writer.documents import predecessor_evidence
 from sr_writer.elements import reference
@@ -17,18 +18,18 @@ from sr_writer.identity import SourceIdentity
 from sr_writer.key_object_document import Selection, content_item, key_object_document
 from sr_writer.uids import ResultUids
 
-_DESCRIPTION = "Superseded: images of this series came later, and all of it was looked at again."
+_DESCRIPTION = "Superseded: images of this series came later, and all of it was analysed again."
 _IMAGES = (ResultKind.SEGMENTATION, ResultKind.FILM, ResultKind.OVERLAY)
 
 
-def rejection_note(
+def rejection_notes(
     source: Dataset,
     model: ModelIdentity,
     identity: SourceIdentity,
     context: ResultContext,
     uids: ResultUids,
-) -> Dataset:
-    """Withdraw the objects of the earlier result of a series.
+) -> dict[str, Dataset]:
+    """Withdraw the objects of the earlier results of a series.
 
     Parameters
     ----------
@@ -37,18 +38,30 @@ def rejection_note(
     model
         The algorithm of the new result.
     identity, context, uids
-        Patient and study, circumstances with at least one predecessor, UIDs.
+        Patient and study, circumstances with the objects that are replaced, UIDs.
 
     Returns
     -------
-    Dataset
-        The object with File Meta Information, not yet encoded.
+    dict of str to Dataset
+        By name of peer, each with File Meta Information, not yet encoded: a PACS may refuse a note that names
+        an object which it never got, so every peer gets one about those that it has.
     """
-    selection = Selection(
+    peers = sorted({peer for one in context.predecessors for peer in one.peers})
+    return {
+        peer: key_object_document(_selection(peer, context), source, model, identity, context, uids)
+        for peer in peers
+    }
+
+
+def _selection(peer: str, context: ResultContext) -> Selection:
+    there = [one for one in context.predecessors if peer in one.peers]
+    return Selection(
         kind=ResultKind.REJECTION_NOTE,
-        variant="superseded",
-        # The later result is the better one; nobody was endangered, and no worklist was wrong (CID 7011).
+        # What a note names is its content, so part of its UIDs.
+        variant=" ".join((note_variant(peer), *(one.sop_instance_uid for one in there))),
+        # The later result is the better one; nobody was endangered, and no worklist was wrong (CID 7010).
         title=codes.REJECTED_FOR_QUALITY,
+        modifier=codes.INAPPROPRIATE_PROCESSING,
         name="Withdrawn results",
         description=_DESCRIPTION,
         items=[
@@ -56,8 +69,7 @@ def rejection_note(
                 reference(one.sop_class_uid, one.sop_instance_uid),
                 "IMAGE" if one.kind in _IMAGES else "COMPOSITE",
             )
-            for one in context.predecessors
+            for one in there
         ],
-        all_series=predecessor_evidence(context.predecessors),
+        all_series=predecessor_evidence(there),
     )
-    return key_object_document(selection, source, model, identity, context, uids)

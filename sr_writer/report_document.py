@@ -104,12 +104,15 @@ def report_document(
     Dataset
         The object with File Meta Information, not yet encoded.
     """
-    result = _document(frame, _content(groups, evaluations, context), context, uids)
+    replaced = context.predecessor(ResultKind.MEASUREMENT_REPORT, frame.form_variant)
+    # What a report cites is part of its content, so of its UIDs.
+    after = "" if replaced is None else f" after {replaced.sop_instance_uid}"
+    variant = f"{frame.purpose}{frame.form_variant}{after}"
+    result = _document(frame, variant, _content(groups, evaluations, context), context, uids)
     _name_source_series(result, str(frame.headers[0].SeriesInstanceUID))
     own = [] if frame.segmentation is None else [result_evidence(frame.segmentation)]
     all_series = [source_evidence(frame.headers), *own]
     result.CurrentRequestedProcedureEvidenceSequence = [evidence(identity, all_series)]
-    replaced = context.predecessor(ResultKind.MEASUREMENT_REPORT, frame.form_variant)
     if replaced is not None:
         result.PredecessorDocumentsSequence = [evidence(identity, predecessor_evidence([replaced]))]
     identity.apply(result)
@@ -135,10 +138,10 @@ def code_answer(name: Code, value: Code) -> sr.ContentItem:
 
 
 def _document(
-    frame: ReportFrame, content: sr.MeasurementReport, context: ResultContext, uids: ResultUids
+    frame: ReportFrame, variant: str, content: sr.MeasurementReport, context: ResultContext, uids: ResultUids
 ) -> Dataset:
     """Return the object around a content tree, without identity and evidence."""
-    kind, variant = ResultKind.MEASUREMENT_REPORT, f"{frame.purpose}{frame.form_variant}"
+    kind = ResultKind.MEASUREMENT_REPORT
     document: Dataset = _SOP_CLASSES[frame.form.report](
         evidence=[evidence_template(frame.segmentation)],
         content=content[0],

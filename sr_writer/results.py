@@ -18,7 +18,7 @@ from core.domain import (
     ResultSet,
 )
 from core.errors import ResultEncodingError
-from core.forms import ResultForm
+from core.forms import ResultForm, note_variant
 from sr_writer.context import ResultContext, is_plain_text
 from sr_writer.encapsulated_pdf import encapsulated_pdf
 from sr_writer.fhir_bundle import FILE_NAME, encoded_bundle, fhir_bundle
@@ -27,7 +27,7 @@ from sr_writer.key_objects import key_objects
 from sr_writer.measurement_report import measurement_report
 from sr_writer.overlay import overlay_capture
 from sr_writer.refusal_report import refusal_report
-from sr_writer.rejection_note import rejection_note
+from sr_writer.rejection_note import rejection_notes
 from sr_writer.secondary_capture import film_capture, refusal_capture
 from sr_writer.segmentation import segmentation
 from sr_writer.uids import ResultUids
@@ -79,21 +79,21 @@ def write_results(
         variant = form.variant(ResultKind.SEGMENTATION)
         if variant not in segmentations:
             seg = segmentation(analysis, form, identity, context, uids)
-            kept = None if seg is None else written.add(ResultKind.SEGMENTATION, seg, form)
+            kept = None if seg is None else written.add(ResultKind.SEGMENTATION, seg, variant)
             segmentations[variant] = kept
     for form in forms:
         seg = segmentations[form.variant(ResultKind.SEGMENTATION)]
         report = measurement_report(analysis, seg, form, identity, context, uids)
-        written.add(ResultKind.MEASUREMENT_REPORT, report, form)
+        written.add(ResultKind.MEASUREMENT_REPORT, report, form.variant(ResultKind.MEASUREMENT_REPORT))
     film = written.add(ResultKind.FILM, film_capture(analysis, identity, context, uids))
     written.add(ResultKind.KEY_OBJECTS, key_objects(analysis, film, identity, context, uids))
     document = encapsulated_pdf(analysis, film, identity, context, uids)
     written.add(ResultKind.DOCUMENT, document)
     if overlay:
         written.add(ResultKind.OVERLAY, overlay_capture(analysis, identity, context, uids))
-    if context.predecessors:
-        note = rejection_note(analysis.volume.headers[0], model, identity, context, uids)
-        written.add(ResultKind.REJECTION_NOTE, note)
+    notes = rejection_notes(analysis.volume.headers[0], model, identity, context, uids)
+    for peer, note in notes.items():
+        written.add(ResultKind.REJECTION_NOTE, note, note_variant(peer))
     missing = "No segmentation was written: neither lungs nor lesions were found."
     nothing = all(one is None for one in segmentations.values())
     report = written.first(ResultKind.MEASUREMENT_REPORT)
@@ -119,7 +119,8 @@ def write_refusal(
     -------
     ResultSet
         Reports, and a page in place of the film: the kinds of object that a result has too, so that each
-        peer gets those that it gets of a result.
+        peer gets those that it gets of a result. An earlier result is cited and not withdrawn: it was right
+        for the images that were there, and nothing better takes its place.
 
     Raises
     ------
@@ -133,11 +134,8 @@ def write_refusal(
     written = _Written(identity)
     for form in forms:
         report = refusal_report(refusal, form, identity, context, uids)
-        written.add(ResultKind.MEASUREMENT_REPORT, report, form)
+        written.add(ResultKind.MEASUREMENT_REPORT, report, form.variant(ResultKind.MEASUREMENT_REPORT))
     written.add(ResultKind.FILM, refusal_capture(refusal, identity, context, uids))
-    if context.predecessors:
-        note = rejection_note(refusal.headers[0], refusal.model, identity, context, uids)
-        written.add(ResultKind.REJECTION_NOTE, note)
     return ResultSet(tuple(written.objects))
 
 
@@ -148,10 +146,9 @@ class _Written:
         self._identity = identity
         self.objects: list[ResultObject] = []
 
-    def add(self, kind: ResultKind, result: Dataset, form: ResultForm | None = None) -> Dataset:
+    def add(self, kind: ResultKind, result: Dataset, variant: str = "") -> Dataset:
         """Encode an object, verify it, and keep and return it as it was read back."""
         read_back = _encoded(result, self._identity)
-        variant = "" if form is None else form.variant(kind)
         self.objects.append(ResultObject(kind, read_back, variant))
         return read_back
 

@@ -64,7 +64,6 @@ class ResultUids:
             context.settings_digest,
             context.provider,
             str(context.generation),
-            *(one.sop_instance_uid for one in context.predecessors),
             *sources,
         )
         return cls(run, identity.patient_key)
@@ -83,15 +82,25 @@ class ResultUids:
 
     def rest_tracking(self, region: Region) -> str:
         """Return the Tracking UID of what of a lung is no lesion."""
-        return derived_uid("tracking", f"{region.name} without lesions", *self.patient)
+        return _of_patient(f"{region.name} without lesions", self.patient)
 
     def tracking(self, region: Region) -> str:
         """Return the Tracking UID (0062,0021) of a region: the same in every study of the patient."""
-        return derived_uid("tracking", region.name, *self.patient)
+        return _of_patient(region.name, self.patient)
 
     def lesion_tracking(self, number: int) -> str:
         """Return the Tracking UID of a single lesion: of this run alone, as nothing matches lesions yet."""
         return derived_uid("lesion tracking", str(number), *self.run)
+
+
+def tracked_over_time(patient: tuple[str, ...]) -> list[str]:
+    """Return the Tracking UIDs of everything that is the same in every study of a patient, in one order."""
+    names = [region.name for region in Region]
+    return [_of_patient(name, patient) for one in names for name in (one, f"{one} without lesions")]
+
+
+def _of_patient(name: str, patient: tuple[str, ...]) -> str:
+    return derived_uid("tracking", name, *patient)
 
 
 def observer_uid(context: ResultContext) -> str:

@@ -36,6 +36,22 @@ class _Written(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """In which encodings a peer wants a kind of object.
+
+    Parameters
+    ----------
+    variants
+        The preferred one first.
+    others_will_do
+        Whether another one is better than none.
+    """
+
+    variants: Sequence[str] = ("",)
+    others_will_do: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Destinations:
     """Who is to get which results, from the settings.
 
@@ -44,24 +60,23 @@ class Destinations:
     peers_of_source
         Names of peers by name of source.
     wishes_of_peer
-        By name of peer the kinds of object that it is to get, each with its encodings, the preferred one
-        first; a peer that is not named here gets every kind.
+        By name of peer the kinds of object that it is to get; a peer that is not named here gets every kind.
     """
 
     peers_of_source: Mapping[str, Sequence[str]]
-    wishes_of_peer: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    wishes_of_peer: Mapping[str, Mapping[str, Wish]] = field(default_factory=dict)
 
     def choice(self, peer: str, encodings: Sequence[_Written]) -> _Written | None:
         """Return which of several encodings of one object a peer is to get, None where it gets none."""
         wishes = self.wishes_of_peer.get(peer)
         if wishes is None:
             return encodings[0]
-        variants = wishes.get(encodings[0].kind)
-        if variants is None:
+        wish = wishes.get(encodings[0].kind)
+        if wish is None:
             return None
+        ranked = [one for variant in wish.variants for one in encodings if one.variant == variant]
         # The settings may have changed since it was written; then what there is has to do.
-        ranked = [one for variant in variants for one in encodings if one.variant == variant]
-        return next(iter(ranked), encodings[0])
+        return next(iter(ranked), encodings[0] if wish.others_will_do else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,22 @@ class StoredObject:
     path: Path
     sop_class_uid: str
     sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """All objects of a job under one patient.
+
+    Parameters
+    ----------
+    identity
+        Digest of a corrected identity; empty for that of the images.
+    objects
+        In every encoding.
+    """
+
+    identity: str
+    objects: Sequence[StoredObject]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,62 +226,94 @@ def claim_for_peer(ledger: Ledger, peer: str, owner: str, *, lease_s: float, now
         ]
 
 
-def objects_for_peer(ledger: Ledger, job_id: str, peer: str) -> list[StoredObject]:
-    """Return every encoding of the kinds of object that a peer gets of a job, in sending order.
+def objects_of_job(ledger: Ledger, job_id: str, corrected: str = "") -> list[StoredObject]:
+    """Return every object of a job in every encoding, in sending order.
 
-    They are under the patient of the images; `corrected_objects` are not among them.
+    Under the patient of the images, or under the corrected identity of that digest.
     """
-    mine = (
-        select(result_object.c.kind)
-        .join_from(delivery, result_object)
-        .where(delivery.c.job_id == job_id, delivery.c.peer == peer)
-    )
-    return _objects(ledger, job_id, result_object.c.kind.in_(mine), result_object.c.corrected == "")
-
-
-def corrected_objects(
-    ledger: Ledger, originals: Sequence[StoredObject], corrected: str
-) -> list[StoredObject]:
-    """Return what there is of some objects of one job under a corrected identity, in sending order."""
-    job_id = select(result_object.c.job_id).where(result_object.c.id == originals[0].id).scalar_subquery()
-    kinds = {one.kind for one in originals}
-    return _objects(ledger, job_id, result_object.c.kind.in_(kinds), result_object.c.corrected == corrected)
-
-
-def _objects(ledger: Ledger, job_id: Any, *which: Any) -> list[StoredObject]:
     with ledger.read() as connection:
         rows = connection.execute(
             select(result_object.c.id, *_OBJECT_COLUMNS)
-            .where(result_object.c.job_id == job_id, *which)
+            .where(result_object.c.job_id == job_id, result_object.c.corrected == corrected)
             .order_by(result_object.c.position)
         )
         return [_stored(row.id, row) for row in rows]
 
 
+def kinds_for_peer(ledger: Ledger, job_id: str, peer: str) -> frozenset[str]:
+    """Return the kinds of object that a peer gets of a job, or has."""
+    with ledger.read() as connection:
+        rows = connection.execute(
+            select(result_object.c.kind)
+            .join_from(delivery, result_object)
+            .where(delivery.c.job_id == job_id, delivery.c.peer == peer)
+        )
+        return frozenset(row.kind for row in rows)
+
+
 def keep_corrected(
     ledger: Ledger, objects: Sequence[tuple[StoredObject, StoredObject, str]], corrected: str, now: float
 ) -> None:
-    """Record objects under a corrected identity: the original, the new one, and the new one's digest.
+    """Record the objects of a job under a corrected identity, all or none.
 
-    Nothing happens for those that are recorded already.
+    Parameters
+    ----------
+    ledger, objects
+        The original, the new one, and the new one's SHA-256.
+    corrected
+        Digest of the identity.
+    now
+        Seconds since 1970 UTC.
     """
     with ledger.write() as connection:
         for original, new, sha256 in objects:
             row = connection.execute(select(result_object).where(result_object.c.id == original.id)).one()
-            same = select(result_object.c.id).where(
-                result_object.c.job_id == row.job_id,
-                result_object.c.sop_instance_uid == new.sop_instance_uid,
+            values = {
+                "id": new.id,
+                "sop_instance_uid": new.sop_instance_uid,
+                "path": str(new.path),
+                "sha256": sha256,
+                "corrected": corrected,
+                "written_at": now,
+            }
+            connection.execute(result_object.insert().values(**{**row._mapping, **values}))
+
+
+class Delivered(NamedTuple):
+    """What a peer has of a job."""
+
+    kind: str
+    variant: str
+    corrected: str
+
+
+def delivered_to(ledger: Ledger, job_id: str, peer: str) -> list[Delivered]:
+    """Return what a peer has of a job."""
+    with ledger.read() as connection:
+        rows = connection.execute(
+            select(result_object.c.kind, result_object.c.variant, result_object.c.corrected)
+            .join_from(delivery, result_object)
+            .where(
+                delivery.c.job_id == job_id,
+                delivery.c.peer == peer,
+                delivery.c.state == DeliveryState.DELIVERED.value,
             )
-            if connection.execute(same).first() is None:
-                values = {
-                    "id": new.id,
-                    "sop_instance_uid": new.sop_instance_uid,
-                    "path": str(new.path),
-                    "sha256": sha256,
-                    "corrected": corrected,
-                    "written_at": now,
-                }
-                connection.execute(result_object.insert().values(**{**row._mapping, **values}))
+        )
+        return [Delivered(*row) for row in rows]
+
+
+def send_again(ledger: Ledger, job_id: str, peer: str, reason: str, now: float) -> None:
+    """Make due once more what a peer has of a job: it has to get all of it under another identity."""
+    with ledger.write() as connection:
+        connection.execute(
+            update(delivery)
+            .where(
+                delivery.c.job_id == job_id,
+                delivery.c.peer == peer,
+                delivery.c.state == DeliveryState.DELIVERED.value,
+            )
+            .values(state=DeliveryState.DUE.value, due_at=now, reason=reason)
+        )
 
 
 def _stored(object_id: str, row: Any) -> StoredObject:
@@ -368,6 +431,19 @@ def create_deliveries(connection: Connection, series_id: str, destinations: Dest
         .values(settled=1)
     )
     return len(missing)
+
+
+def supersede_deliveries(connection: Connection, series_id: str, generation: int) -> None:
+    """End the deliveries of earlier results of a series that were not sent yet.
+
+    Sent after the later result, they would stand in the PACS as the newest.
+    """
+    earlier = select(job.c.id).where(job.c.series_id == series_id, job.c.generation < generation)
+    connection.execute(
+        update(delivery)
+        .where(delivery.c.job_id.in_(earlier), delivery.c.state == DeliveryState.DUE.value)
+        .values(state=DeliveryState.SUPERSEDED.value, reason="a later result of the series takes its place")
+    )
 
 
 def settle_late_sources(ledger: Ledger, destinations: Destinations, now: float) -> int:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, or_, select, update
 from core.domain import (
     AETitle,
     ReceivedInstance,
+    ResultKind,
     SealedSeries,
     SeriesInstanceUID,
     SeriesKey,
@@ -19,9 +20,9 @@ from core.domain import (
     StudyInstanceUID,
 )
 from core.log import get_logger
-from custody.ledger.deliveries import Destinations, create_deliveries
+from custody.ledger.deliveries import Destinations, create_deliveries, supersede_deliveries
 from custody.ledger.engine import Ledger, new_id
-from custody.ledger.states import JobState
+from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import delivery, instance, job, result_object, series
 
 
@@ -39,8 +40,6 @@ class ClaimedJob:
         When its series was sealed, seconds since 1970 UTC.
     series
         What to analyse.
-    replaced
-        Objects of the newest earlier result of the series that went to a peer, or are on their way.
     """
 
     id: str
@@ -49,7 +48,14 @@ class ClaimedJob:
     model: str
     sealed_at: float
     series: SealedSeries
-    replaced: tuple[StoredResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """An object of an earlier result, and the names of the peers that have or will have it."""
+
+    stored: StoredResult
+    peers: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +95,16 @@ class JobEnd:
 def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now: float) -> ClaimedJob | None:
     """Take the next job that is due, or whose owner let its lease run out.
 
-    A job that already had its last attempt is set to failed instead: a series that kills the worker must
-    not do so for ever.
+    A job that broke its last attempt off is handed out once more, for the word about it only
+    (`ClaimedJob.attempt` is beyond the most then). One that kills even that is set to failed here: a series
+    that kills the worker must not do so for ever.
     """
     overdue = and_(job.c.state == JobState.RUNNING.value, job.c.lease_until < now)
     with ledger.write() as connection:
         reason = f"the analysis broke off {max_attempts} times without an answer"
         given_up = connection.execute(
             update(job)
-            .where(overdue, job.c.attempt >= max_attempts)
+            .where(overdue, job.c.attempt > max_attempts)
             .values(state=JobState.FAILED.value, finished_at=now, lease_until=None, reason=reason)
             .returning(job.c.id, job.c.attempt)
         )
@@ -180,6 +187,8 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
             )
         series_id = connection.execute(select(job.c.series_id).where(job.c.id == claimed.id)).scalar_one()
         create_deliveries(connection, series_id, destinations, now)
+        if end.state is JobState.ANALYSED:
+            supersede_deliveries(connection, series_id, claimed.series.generation)
         return True
 
 
@@ -285,31 +294,45 @@ def _claimed(connection: Connection, row: Any) -> ClaimedJob:
             ),
             evidence=row.evidence,
         ),
-        replaced=_replaced(connection, row.series_id, row.generation),
     )
 
 
-def _replaced(connection: Connection, series_id: str, generation: int) -> tuple[StoredResult, ...]:
-    """Return what peers have, or will have, of the newest earlier generation that has any objects."""
-    rows = connection.execute(
-        select(result_object, job.c.generation)
-        .join_from(result_object, job)
-        .where(
-            job.c.series_id == series_id,
-            job.c.generation < generation,
-            result_object.c.id.in_(select(delivery.c.result_object_id)),
-        )
-        .order_by(job.c.generation.desc(), result_object.c.position)
-    ).all()
+def replaced(ledger: Ledger, claimed: ClaimedJob) -> tuple[Replaced, ...]:
+    """Return what peers have of earlier results of a job's series, the newest first.
+
+    What is on its way this moment counts; what is still due does not, because a result supersedes it
+    (`deliveries.supersede_deliveries`). What withdrew others is left out.
+    """
+    arriving = [one.value for one in (DeliveryState.DELIVERED, DeliveryState.SENDING)]
+    of_series = select(job.c.series_id).where(job.c.id == claimed.id).scalar_subquery()
+    with ledger.read() as connection:
+        rows = connection.execute(
+            select(result_object, delivery.c.peer)
+            .join_from(result_object, job)
+            .join(delivery, delivery.c.result_object_id == result_object.c.id)
+            .where(
+                job.c.series_id == of_series,
+                job.c.generation < claimed.series.generation,
+                delivery.c.state.in_(arriving),
+                result_object.c.kind != ResultKind.REJECTION_NOTE.value,
+            )
+            .order_by(job.c.generation.desc(), result_object.c.position, delivery.c.peer)
+        ).all()
+    peers: dict[str, set[str]] = {}
+    for row in rows:
+        peers.setdefault(row.id, set()).add(row.peer)
+    objects = {row.id: row for row in rows}
     return tuple(
-        StoredResult(
-            kind=row.kind,
-            sop_class_uid=row.sop_class_uid,
-            sop_instance_uid=row.sop_instance_uid,
-            path=Path(row.path),
-            sha256=row.sha256,
-            variant=row.variant,
+        Replaced(
+            StoredResult(
+                kind=row.kind,
+                sop_class_uid=row.sop_class_uid,
+                sop_instance_uid=row.sop_instance_uid,
+                path=Path(row.path),
+                sha256=row.sha256,
+                variant=row.variant,
+            ),
+            frozenset(peers[row.id]),
         )
-        for row in rows
-        if row.generation == rows[0].generation
+        for row in objects.values()
     )

@@ -23,4 +23,5 @@ class DeliveryState(StrEnum):
     SENDING = "sending"
     DELIVERED = "delivered"
     LEFT_OUT = "left_out"
+    SUPERSEDED = "superseded"
     FAILED = "failed"

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -150,9 +151,9 @@ result_object = Table(
     Column("position", Integer, nullable=False),
     Column("kind", String(32), nullable=False),
     #: Which of several encodings of one kind (`core.forms.ResultForm.variant`).
-    Column("variant", String(64), nullable=False),
+    Column("variant", String(64), nullable=False, server_default=text("''")),
     #: Digest of the identity that a PACS has given the patient since; empty where it is that of the images.
-    Column("corrected", String(64), nullable=False),
+    Column("corrected", String(64), nullable=False, server_default=text("''")),
     Column("sop_class_uid", String(64), nullable=False),
     Column("sop_instance_uid", String(64), nullable=False, index=True),
     Column("path", Text, nullable=False),

@@ -13,8 +13,11 @@ from pydicom.uid import UID
 
 from core.domain import Region, ResultKind
 from core.errors import ResultEncodingError
-from sr_writer.correction import corrected, identity_digest
-from tests.helpers.analyses import Phantom, analysis_of, encoded, results_of
+from core.forms import ResultForm, SegmentationEncoding
+from sr_writer.correction import PatientAtPeer
+from sr_writer.correction import corrected as corrected_bytes
+from sr_writer.results import write_results
+from tests.helpers.analyses import Phantom, analysis_of, context_of, encoded, results_of
 from tests.helpers.judges import dciodvfy_complaints, read_segments
 
 
@@ -36,6 +39,11 @@ def _bytes_of(answer: Dataset) -> BytesIO:
     return stream
 
 
+def corrected(originals: list[Dataset], answer: Dataset) -> list[Dataset]:
+    """Return results under the patient of an answer, as they are read back."""
+    return [dcmread(BytesIO(one)) for one in corrected_bytes(originals, PatientAtPeer.of(answer))]
+
+
 def results(phantom: Phantom | None = None) -> dict[ResultKind, Dataset]:
     """Write the results of a phantom."""
     return results_of(analysis_of(phantom))
@@ -53,14 +61,12 @@ def uids_in(dataset: Dataset) -> Iterator[str]:
 
 def test_every_object_names_the_patient_of_the_pacs() -> None:
     """Identification as the PACS gave it; what only the other patient had is gone; the study stays."""
-    originals = results(Phantom(attributes={"OtherPatientIDs": "P-0001-OLD"}))
+    originals = results()
     for before, after in zip(originals.values(), corrected(list(originals.values()), filed()), strict=True):
         assert (after.PatientID, after.IssuerOfPatientID) == ("P-0009", "HOSPITAL")
         assert (str(after.PatientName), after.PatientBirthDate, after.PatientSex) == (
             "Roe^Richard", "19551231", "M",
         )  # fmt: skip
-        assert "OtherPatientIDs" in before
-        assert "OtherPatientIDs" not in after
         assert b"P-0001" not in encoded(after)
         assert after.StudyInstanceUID == before.StudyInstanceUID
         assert after.AccessionNumber == before.AccessionNumber
@@ -85,12 +91,21 @@ def test_no_uid_is_shared_and_every_reference_leads_to_the_new_objects() -> None
 
 
 def test_tracking_uids_are_those_of_the_right_patient() -> None:
-    """What was the right patient's lung in an earlier study is so in this one."""
-    (after,) = corrected([results()[ResultKind.SEGMENTATION]], filed())
-    right = results(Phantom(attributes={"PatientID": "P-0009"}))[ResultKind.SEGMENTATION]
-    for region in Region:
-        at = region.value - 1
-        assert after.SegmentSequence[at].TrackingUID == right.SegmentSequence[at].TrackingUID
+    """What was the right patient's lung in an earlier study is so in this one, in a label map too."""
+    for form in (ResultForm(), ResultForm(SegmentationEncoding.LABELMAP)):
+        wrong, right = (
+            next(
+                one.dataset
+                for one in write_results(analysis, context_of(analysis), [form]).objects
+                if one.kind is ResultKind.SEGMENTATION
+            )
+            for analysis in (analysis_of(), analysis_of(Phantom(attributes={"PatientID": "P-0009"})))
+        )
+        (after,) = corrected([wrong], filed())
+        found, expected = (
+            [one.get("TrackingUID") for one in seg.SegmentSequence][: len(Region)] for seg in (after, right)
+        )
+        assert found == expected
 
 
 def test_pixels_and_numbers_are_untouched_and_judges_are_content(tmp_path: Path) -> None:
@@ -114,8 +129,9 @@ def test_the_same_correction_gives_the_same_bytes_and_another_one_other_uids() -
     assert [encoded(one) for one in first] == [encoded(one) for one in again]
     other = filed(PatientName="Roe^Dick")
     assert corrected(originals, other)[0].SOPInstanceUID != first[0].SOPInstanceUID
-    assert identity_digest(other) != identity_digest(filed())
-    assert identity_digest(filed()) == identity_digest(filed())
+    assert PatientAtPeer.of(other).digest != PatientAtPeer.of(filed()).digest
+    # The same letters in another character set are the same identity.
+    assert PatientAtPeer.of(filed(SpecificCharacterSet="ISO_IR 192")) == PatientAtPeer.of(filed())
 
 
 def test_the_originals_are_not_changed() -> None:
@@ -138,7 +154,42 @@ def test_a_name_in_the_same_character_set_is_copied_and_in_another_one_refused()
         corrected(list(results().values()), filed(**CHINESE))
 
 
-def test_an_identity_without_patient_id_is_refused() -> None:
-    """A study that the PACS files under nobody corrects nothing."""
-    with pytest.raises(ResultEncodingError, match="no Patient ID"):
-        corrected(list(results().values()), filed(PatientID=""))
+@pytest.mark.parametrize("missing", ["PatientID", "PatientName"])
+def test_an_identity_that_is_none_is_refused(missing: str) -> None:
+    """A study that the PACS files under nobody corrects nothing, and erases no name."""
+    with pytest.raises(ResultEncodingError, match="no Patient ID or no name"):
+        corrected(list(results().values()), filed(**{missing: ""}))
+
+
+def test_a_character_set_that_nobody_knows_is_refused() -> None:
+    """The name cannot be read, so it is copied nowhere."""
+    answer = filed()
+    answer.SpecificCharacterSet = "ISO_IR_100"
+    answer.PatientName = "Müller^Änne"
+    with pytest.raises(ResultEncodingError, match="cannot be read"):
+        PatientAtPeer.of(answer)
+
+
+#: What a source may say of the person whose number was mistyped.
+OF_A_PERSON = {
+    "OtherPatientIDs": "P-0001-OLD",
+    "PatientComments": "private",
+    "AdmissionID": "private",
+    "Allergies": "private",
+    "AdditionalPatientHistory": "private",
+    "ResponsiblePerson": "private",
+    "PregnancyStatus": 3,
+    "PatientWeight": "61",
+    "PatientAge": "066Y",
+    "ClinicalTrialSubjectID": "private",
+}
+
+
+def test_nothing_of_the_other_person_stays() -> None:
+    """Names, numbers, history, age and weight were those of somebody else."""
+    originals = list(results(Phantom(attributes=OF_A_PERSON)).values())
+    for before, after in zip(originals, corrected(originals, filed()), strict=True):
+        for keyword in OF_A_PERSON:
+            assert keyword in before
+            assert keyword not in after
+        assert b"private" not in encoded(after)

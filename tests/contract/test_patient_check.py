@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pynetdicom import AE
+from sqlalchemy import select
 
 from config import PeerSettings
-from custody.ledger import deliveries
 from custody.ledger.report import status
+from custody.ledger.tables import result_object
 from custody.spool import Spool
+from scp import courier
 from tests.helpers.dicom_peers import LEAVES_SOCKETS, ScriptedPacs, contexts_for, network_defaults
 from tests.helpers.instances import COMPREHENSIVE_3D_SR_STORAGE, Clock, fresh_ledger, peer
 from tests.helpers.office import PLAIN, Office
@@ -134,16 +138,73 @@ def test_results_follow_a_corrected_patient_where_the_site_wants_that(
     kept = sorted((office.folder / "results").glob("*/*.dcm"))
     assert len(kept) == 4
     before = [path.read_bytes() for path in kept]
-    originals = deliveries.objects_for_peer(office.ledger, _job_of(office), "pacs")
-    answer = Dataset()
-    answer.PatientID, answer.PatientName = "P-CORRECTED", "Corrected^Name"
-    again = office.corrections(originals, answer)
-    assert office.corrections(originals, answer) == again
+    job_id = str(office.deliveries()["segmentation"]["job_id"])
+    again = office.corrections(job_id, corrected_identity())
+    assert office.corrections(job_id, corrected_identity(SpecificCharacterSet="ISO_IR 192")) == again
     assert [path.read_bytes() for path in kept] == before
 
 
-def _job_of(office: Office) -> str:
-    return str(office.deliveries()["segmentation"]["job_id"])
+def corrected_identity(**changes: str) -> Dataset:
+    """Return an answer to C-FIND with the corrected identity."""
+    answer = Dataset()
+    answer.PatientID, answer.PatientName = "P-CORRECTED", "Corrected^Name"
+    for keyword, value in changes.items():
+        setattr(answer, keyword, value)
+    return answer
+
+
+def test_every_object_has_one_content_whoever_asks_first(office: Office) -> None:
+    """All objects of a job are corrected together: what one says of another does not depend on the peer."""
+    job_id = str(office.deliveries()["segmentation"]["job_id"])
+    objects = office.corrections(job_id, corrected_identity()).objects
+    assert {one.kind for one in objects} == {"segmentation", "measurement_report"}
+    with office.ledger.read() as connection:
+        rows = connection.execute(select(result_object).where(result_object.c.corrected != "")).all()
+    for row in rows:
+        assert hashlib.sha256(Path(row.path).read_bytes()).hexdigest() == row.sha256
+
+
+def test_lanes_of_several_peers_may_correct_at_the_same_moment(office: Office) -> None:
+    """One of them writes, the others find what it wrote."""
+    job_id = str(office.deliveries()["segmentation"]["job_id"])
+    corrections, answer = office.corrections, corrected_identity()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: corrections(job_id, answer), range(16)))
+    assert all(one == found[0] for one in found)
+    assert len(list((office.folder / "results").glob("*/*.dcm"))) == 4
+
+
+@pytest.mark.interop
+def test_what_was_delivered_under_the_old_identity_is_sent_again(office: Office, orthanc: Orthanc) -> None:
+    """The patient was corrected between two attempts: the peer gets the whole set under one identity."""
+    to = checking(orthanc.dicom_port, rule="rewrite")
+    (report,) = (office.folder / "results").glob("*/measurement_report*.dcm")
+    content = report.read_bytes()
+    report.write_bytes(b"x" * 500)  # cannot be sent the first time
+    deliver(office, to)
+    assert office.states() == ["delivered", "due"]
+    report.write_bytes(content)
+    for one in orthanc.get("/patients"):
+        orthanc.delete(f"/patients/{one}")
+    file_study(office, orthanc, PatientID="P-CORRECTED", PatientName="Corrected^Name")
+    for _ in range(3):
+        office.clock.advance(3600)
+        deliver(office, to)
+    assert office.states() == ["delivered", "delivered"]
+    (patient,) = orthanc.get("/patients")
+    assert orthanc.get(f"/patients/{patient}")["MainDicomTags"]["PatientID"] == "P-CORRECTED"
+    assert len(orthanc.instances("SEG")) == 1
+    assert len(orthanc.instances("SR")) == 2  # the report, and what the study was filed by
+
+
+def test_a_fault_in_a_correction_is_no_dead_end(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever breaks is a failed attempt with a reason and a time for the next one, not a claim for ever."""
+    monkeypatch.setattr(courier, "filed_otherwise", lambda *_: 1 / 0)
+    deliver(office, checking(9))
+    assert office.states() == ["due", "due"]
+    row = office.deliveries()["segmentation"]
+    assert row["reason"] == "internal error: ZeroDivisionError"
+    assert row["due_at"] > office.clock.now
 
 
 @pytest.mark.interop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def predecessors(form: ResultForm | None = None) -> tuple[Predecessor, ...]:
             str(one.dataset.SeriesInstanceUID),
             str(one.dataset.SOPClassUID),
             one.sop_instance_uid,
+            frozenset({"pacs"}),
         )
         for one in written.objects
     )
@@ -91,17 +93,49 @@ def test_a_report_cites_the_report_that_it_replaces(form: ResultForm, tmp_path: 
     assert [one for one in dciodvfy_complaints(path) if one.startswith("Error")] == []
 
 
-def test_a_refusal_replaces_a_result_too() -> None:
-    """A late image may spoil a series: the earlier result is withdrawn, and the refusal cites it."""
+def test_a_refusal_cites_a_result_and_withdraws_nothing() -> None:
+    """A late image may spoil a series: the earlier result was right for what was there, and stays."""
     analysis = analysis_of()
     first = predecessors()
     context = context_of(analysis, generation=2, predecessors=first)
     written = write_refusal(Refusal(analysis.volume.headers, "two images at one place", MODEL), context)
     by_kind = {one.kind: one.dataset for one in written.objects}
-    assert ResultKind.REJECTION_NOTE in by_kind
+    assert ResultKind.REJECTION_NOTE not in by_kind
     assert cited(by_kind[ResultKind.MEASUREMENT_REPORT]) == [
         one.sop_instance_uid for one in first if one.kind is ResultKind.MEASUREMENT_REPORT
     ]
+
+
+def test_every_peer_is_told_about_what_it_has() -> None:
+    """One peer has everything, another one only the film: each gets a note of its own."""
+    analysis = analysis_of()
+    first = tuple(
+        replace(one, peers=frozenset({"all", "films"} if one.kind is ResultKind.FILM else {"all"}))
+        for one in predecessors()
+    )
+    written = write_results(analysis, context_of(analysis, generation=2, predecessors=first)).objects
+    notes = {one.variant: one.dataset for one in written if one.kind is ResultKind.REJECTION_NOTE}
+    assert set(notes) == {"for all", "for films"}
+    named = {
+        variant: {
+            str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+            for item in note.ContentSequence
+            if "ReferencedSOPSequence" in item
+        }
+        for variant, note in notes.items()
+    }
+    assert named["for all"] == {one.sop_instance_uid for one in first}
+    assert named["for films"] == {one.sop_instance_uid for one in first if one.kind is ResultKind.FILM}
+    assert len({str(note.SOPInstanceUID) for note in notes.values()}) == 2
+
+
+def test_the_note_gives_a_reason_as_its_template_asks() -> None:
+    """TID 2010 row 3: a title modifier of CID 7011, before anything else."""
+    note = results_of(analysis_of(), generation=2, predecessors=predecessors())[ResultKind.REJECTION_NOTE]
+    modifier = note.ContentSequence[0]
+    assert modifier.RelationshipType == "HAS CONCEPT MOD"
+    assert modifier.ConceptNameCodeSequence[0].CodeValue == "113011"
+    assert modifier.ConceptCodeSequence[0].CodeValue == "111219"
 
 
 def test_what_is_replaced_is_part_of_the_uids() -> None:

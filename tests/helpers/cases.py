@@ -60,6 +60,7 @@ def later_result_case(number: int) -> Sequence[ResultObject]:
             str(one.dataset.SeriesInstanceUID),
             str(one.dataset.SOPClassUID),
             one.sop_instance_uid,
+            frozenset({"pacs"}),
         )
         for one in objects_of(analysis)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ class Office:
     ledger: Ledger
     spool: Spool
     clock: Clock
+    corrections: Corrections = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.corrections = Corrections(self.ledger, self.spool)
 
     def settings(self, *peers: PeerSettings) -> Settings:
         """Return settings with these peers, short waits and the default backoff."""
@@ -84,11 +88,6 @@ class Office:
     def courier(self, to: PeerSettings) -> Courier:
         """Return the lane of a peer."""
         return Courier(self.settings(to), to, self.ledger, "lane", self.clock, self.corrections)
-
-    @property
-    def corrections(self) -> Corrections:
-        """What writes results under another patient."""
-        return Corrections(self.ledger, self.spool)
 
     def deliveries(self) -> dict[str, Any]:
         """Return the delivery rows by kind of object."""

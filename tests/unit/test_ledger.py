@@ -17,7 +17,7 @@ from core.errors import SpoolError
 from custody.ledger import Ledger, completion, deliveries, incidents, jobs, new_id, reception, services
 from custody.ledger.clock import pull_back
 from custody.ledger.completion import KnownAcquisition, Sealing
-from custody.ledger.deliveries import Attempted, Destinations, DueDelivery
+from custody.ledger.deliveries import Attempted, Destinations, DueDelivery, Wish
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.jobs import ClaimedJob, JobEnd, StoredResult
 from custody.ledger.reception import NewInstance
@@ -239,8 +239,11 @@ def test_the_last_attempt_of_a_deadly_series_is_logged(ledger: Ledger) -> None:
     sealed(ledger)
     claimed(ledger, most=1)
     jobs.release_owner(ledger, "w1", NOON)
+    for_the_word_about_it = claimed(ledger, "w2", most=1)
+    assert for_the_word_about_it.attempt == 2
+    jobs.release_owner(ledger, "w2", NOON)
     with capture_logs() as logged:
-        assert claim(ledger, "w2", most=1) is None
+        assert claim(ledger, "w3", most=1) is None
     (event,) = [one for one in logged if one["event"] == "analysis_failed"]
     assert "broke off" in event["reason"]
 
@@ -374,15 +377,16 @@ def test_renewing_keeps_a_job(ledger: Ledger) -> None:
 
 
 def test_a_series_that_kills_the_worker_fails_in_the_end(ledger: Ledger) -> None:
-    """After the last attempt broke off, the job is failed with a reason instead of claimed again."""
+    """After its last attempt broke off, a job is handed out once more, for the word about it, then failed."""
     sealed(ledger)
     for attempt in range(3):
         claimed(ledger, now=NOON + 61 * attempt)
-    assert claim(ledger, now=NOON + 61 * 3) is None
+    assert claimed(ledger, now=NOON + 61 * 3).attempt == 4
+    assert claim(ledger, now=NOON + 61 * 4) is None
     row = job_row(ledger)
     assert row["state"] == "failed"
     assert row["reason"] == "the analysis broke off 3 times without an answer"
-    assert row["finished_at"] == NOON + 61 * 3
+    assert row["finished_at"] == NOON + 61 * 4
 
 
 def test_an_error_that_may_pass_is_tried_again_later_and_not_for_ever(ledger: Ledger) -> None:
@@ -458,7 +462,7 @@ def test_a_second_sender_gets_the_results_later(ledger: Ledger) -> None:
 
 def test_a_peer_gets_the_kinds_of_object_that_it_is_to_get(ledger: Ledger) -> None:
     """A peer that takes films only is owed the film alone, also when it comes in later; others get all."""
-    films_only = Destinations(PEERS.peers_of_source, {"research": {"film": ("",)}})
+    films_only = Destinations(PEERS.peers_of_source, {"research": {"film": Wish()}})
     sealed(ledger)
     assert jobs.finish(ledger, claimed(ledger), analysed("segmentation", "film"), films_only, NOON)
     assert delivery_rows(ledger) == [("pacs", "film", "due"), ("pacs", "segmentation", "due")]
@@ -471,8 +475,8 @@ def test_a_peer_gets_the_kinds_of_object_that_it_is_to_get(ledger: Ledger) -> No
 
 
 def test_a_later_generation_knows_what_it_replaces(ledger: Ledger) -> None:
-    """Only what went to a peer, and only of the newest generation that has any; the first has none."""
-    films_only = Destinations({"scanner": ["pacs"]}, {"pacs": {"film": ("",)}})
+    """Only what went to a peer; what did not go out yet is superseded by a result, and by no refusal."""
+    films_only = Destinations({"scanner": ["pacs"]}, {"pacs": {"film": Wish()}})
     replaced = []
     for generation in (1, 2, 3, 4):
         received = received_series(ledger, "1", count=generation, now=NOON + generation)
@@ -486,10 +490,18 @@ def test_a_later_generation_knows_what_it_replaces(ledger: Ledger) -> None:
                 connection, Sealing(one, "scan", JobState.QUEUED, None, "quiet", "densitometry"), NOON
             )
         job_of_it = claimed(ledger)
-        replaced.append([(item.kind, item.sop_instance_uid) for item in job_of_it.replaced])
+        found = jobs.replaced(ledger, job_of_it)
+        replaced.append([(item.stored.kind, item.stored.path.name, set(item.peers)) for item in found])
         end = JobEnd(JobState.REFUSED, "no", {}) if generation == 3 else analysed("segmentation", "film")
         assert jobs.finish(ledger, job_of_it, end, films_only, NOON)
-    assert replaced == [[], [("film", "2.25.1")], [("film", "2.25.1")], [("film", "2.25.1")]]
+        if generation == 1:
+            for one in claim_for(ledger):
+                outcome = Attempted(one, one.object, DeliveryState.DELIVERED, None, 0, NOON)
+                deliveries.record(ledger, [outcome], NOON)
+    # What the second one would have sent was superseded before it went out.
+    assert replaced == [[], *([[("film", "film.dcm", {"pacs"})]] * 3)]
+    states = [state for _, _, state in delivery_rows(ledger)]
+    assert sorted(states) == ["delivered", "due", "superseded"]
 
 
 def test_an_identical_resend_creates_no_new_delivery(ledger: Ledger) -> None:

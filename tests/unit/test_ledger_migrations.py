@@ -47,6 +47,42 @@ def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
         assert _schema(ledger) == before
 
 
+def test_a_ledger_with_everything_in_it_survives_every_migration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of the first schema are there afterwards, unharmed, and all that refers to them."""
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    upgrade = engine.alembic.command.upgrade
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.alembic.command, "upgrade", lambda config, _head: upgrade(config, "0001"))
+        ledger.migrate()
+    with ledger.write() as connection:
+        for statement in _ROWS_OF_0001:
+            connection.exec_driver_sql(statement)
+    ledger.migrate()
+    with ledger.read() as connection:
+        (stored,) = connection.exec_driver_sql("SELECT kind, variant, corrected FROM result_object").all()
+        assert tuple(stored) == ("segmentation", "", "")
+        for table in ("series", "job", "delivery"):
+            assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one() == 1
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+    ledger.close()
+
+
+_ROWS_OF_0001 = (
+    "INSERT INTO series (id, study_instance_uid, series_instance_uid, patient_digest, modality, "
+    "first_received_at, last_received_at, generation) VALUES ('s', '1', '2', 'd', 'CT', 1, 1, 1)",
+    "INSERT INTO acquisition (id, study_instance_uid, patient_digest, frame_of_reference_uid, "
+    "acquisition_number) VALUES ('a', '1', 'd', '3', '1')",
+    "INSERT INTO job (id, series_id, acquisition_id, generation, calling_ae_title, state, evidence, model, "
+    "sealed_at, due_at, attempt) VALUES ('j', 's', 'a', 1, 'CT1', 'analysed', 'quiet', 'm', 1, 1, 1)",
+    "INSERT INTO result_object (id, job_id, position, kind, sop_class_uid, sop_instance_uid, path, sha256, "
+    "written_at) VALUES ('r', 'j', 0, 'segmentation', '1', '2.25.1', '/x', '0', 1)",
+    "INSERT INTO delivery (id, result_object_id, job_id, peer, state, due_at, attempt, created_at) "
+    "VALUES ('d', 'r', 'j', 'pacs', 'due', 1, 0, 1)",
+)
+
+
 def test_there_is_one_line_of_migrations() -> None:
     """The revisions form one chain with a single head, and their files are part of the package."""
     config = Config()

@@ -14,17 +14,15 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
-    with op.batch_alter_table("result_object", schema=None) as batch_op:
-        for name in ("variant", "corrected"):
-            batch_op.add_column(sa.Column(name, sa.String(length=64), server_default="", nullable=False))
-    with op.batch_alter_table("result_object", schema=None) as batch_op:
-        for name in ("variant", "corrected"):
-            batch_op.alter_column(name, server_default=None)
+    """Apply. Columns are added in place: rebuilding the table would break the rows that refer to it."""
+    for name in ("variant", "corrected"):
+        op.add_column(
+            "result_object",
+            sa.Column(name, sa.String(length=64), server_default=sa.text("''"), nullable=False),
+        )
 
 
 def downgrade() -> None:
     """Revert."""
-    with op.batch_alter_table("result_object", schema=None) as batch_op:
-        batch_op.drop_column("corrected")
-        batch_op.drop_column("variant")
+    for name in ("corrected", "variant"):
+        op.drop_column("result_object", name)
