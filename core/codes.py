@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from core.uid import derived_uid
+
 
 class Code(NamedTuple):
     """A coded concept (PS3.3 8.8): Code Value, Coding Scheme Designator, Code Meaning."""
@@ -17,6 +19,8 @@ class Code(NamedTuple):
 #: docs/results.md has a table of them.
 PRIVATE_SCHEME = "99LESIONNODE"
 PRIVATE_SCHEME_NAME = "lesion-node concepts"
+#: The scheme's identifier in FHIR (as a URN) and in Coding Scheme UID (0008,010C).
+PRIVATE_SCHEME_UID = derived_uid("coding scheme", PRIVATE_SCHEME)
 
 # Anatomy: CID 4030 and the modifier Laterality, CID 244
 LUNG = Code("39607008", "SCT", "Lung")

@@ -141,14 +141,14 @@ class PatientDiffers(DeliveryError):
 
 
 class PeerRefused(DeliveryError):
-    """The peer answered C-STORE with a failure status, or did not accept the object's SOP class.
+    """The peer answered C-STORE or C-FIND with a failure status, or not legibly.
 
     Parameters
     ----------
     message
         What happened, in the user's words.
     status
-        DIMSE status (PS3.7 C), or None where the presentation context was refused.
+        DIMSE status (PS3.7 C), or None where there was none.
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:

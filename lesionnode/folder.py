@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -17,13 +18,14 @@ from config import Settings
 from core.ct_facts import FACT_KEYWORDS, CtFacts
 from core.ct_header import REASON_KEYWORDS, reason_not_analysable
 from core.domain import ResultKind, SOPInstanceUID
-from core.errors import ResultEncodingError, SeriesRejected, UnsupportedImage
+from core.errors import OtherImages, ResultEncodingError, SeriesRejected, UnsupportedImage
 from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
 from lesionnode.pipeline import (
     Progress,
     analyse_series,
     encoded,
+    refusal_of,
     refused_json,
     result_context,
     result_json,
@@ -31,7 +33,7 @@ from lesionnode.pipeline import (
 from scp.selection import Candidate, choose
 from sr_writer.encapsulated_pdf import pdf_of
 from sr_writer.fhir_bundle import FILE_NAME as FHIR_FILE
-from sr_writer.results import write_results
+from sr_writer.results import write_refusal, write_results
 
 _FILE_NAMES = {
     ResultKind.SEGMENTATION: "segmentation.dcm",
@@ -156,7 +158,13 @@ def _analyse(
     paths: Sequence[Path], output: Path, model: str, settings: Settings, progress: Progress | None
 ) -> dict[str, Any]:
     engine = Engine(settings.models, model_folders(settings))
-    analysed = analyse_series(paths, engine, model, settings.models, progress)
+    try:
+        analysed = analyse_series(paths, engine, model, settings.models, progress)
+    except SeriesRejected as error:
+        if settings.results.refusals and not isinstance(error, OtherImages):
+            with contextlib.suppress(ResultEncodingError):  # not certain whose images they are
+                _write_refusal(paths, str(error), output, engine, model, settings)
+        raise
     start = time.perf_counter()
     context = result_context(
         settings,
@@ -174,6 +182,21 @@ def _analyse(
         (output / file.name).write_bytes(file.content)
     analysed.timings_s["write"] = round(time.perf_counter() - start, 3)
     return result_json(analysed)
+
+
+def _write_refusal(
+    paths: Sequence[Path], reason: str, output: Path, engine: Engine, model: str, settings: Settings
+) -> None:
+    """Write the page and the report that a PACS would get in place of results."""
+    context = result_context(
+        settings,
+        generation=1,
+        source_digests=_digests(paths),
+        provider=engine.open(model)[1].provider,
+        content_time_s=time.time(),
+    )
+    for one in write_refusal(refusal_of(paths, reason, engine, model), context).objects:
+        (output / _FILE_NAMES[one.kind]).write_bytes(encoded(one))
 
 
 def _digests(paths: Sequence[Path]) -> dict[SOPInstanceUID, str]:

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from config import PeerSettings
-from scp.probe import TRANSFER_SYNTAXES, Probed
+from config import PatientRule, PeerSettings
+from scp.probe import SOP_CLASSES, Probed
 
+#: Of `scp.probe.TRANSFER_SYNTAXES`, in their order.
 _HEADINGS = ("Explicit", "Implicit", "Deflated")
 
 
@@ -30,28 +31,32 @@ def print_probe(peer: PeerSettings, found: Probed, console: Console | None = Non
     if found.unreachable:
         out.print(f"[red]FAILED [/] {peer.name}: {escape(found.unreachable)}")
         return
-    where = f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"
-    table = Table(title=f"What {where} takes", title_justify="left")
-    for heading in ("Object", "SOP Class", *_HEADINGS[: len(TRANSFER_SYNTAXES)]):
-        table.add_column(heading, no_wrap=True)
-    shown = None
-    for kind, name, accepted in found.rows():
-        marks = ["[green]yes[/]" if one else "[dim]no[/]" for one in accepted]
-        table.add_row(kind.value if kind is not shown else "", name, *marks)
-        shown = kind
-    out.print(table)
-    proposal = found.proposal()
-    if not proposal:
-        out.print("The defaults fit: nothing needs to be set in its \\[\\[peers]] block.")
+    out.print(_table(f"What {peer.name} ({peer.ae_title} at {peer.host}:{peer.port}) takes", found))
+    queries = "answers" if found.answers_queries else "does not answer"
+    out.print(f"It {queries} queries for studies (C-FIND), which check_patient needs.")
+    if peer.check_patient is not PatientRule.OFF and not found.answers_queries:
+        out.print(f'[red]check_patient = "{peer.check_patient.value}" holds every result back.[/]')
+    if not any(found.takes(one) for kind in peer.objects for one in SOP_CLASSES[kind]):
+        out.print("[red]It takes none of the objects that it is to get.[/]")
         return
-    if all(getattr(peer, key) == _as_set(peer, key, value) for key, value in proposal.items()):
-        out.print("Its settings fit.")
+    proposal = found.proposal(peer)
+    if not proposal:
+        out.print("[green]Its settings fit.[/]")
         return
     out.print(f'Proposed for the \\[\\[peers]] block of "{peer.name}":')
     for key, value in proposal.items():
         out.print(f"  {key} = {escape(json.dumps(value))}")
 
 
-def _as_set(peer: PeerSettings, key: str, value: object) -> object:
-    """Return a proposed value as the settings would hold it."""
-    return getattr(PeerSettings.model_validate({**peer.model_dump(), key: value}), key)
+def _table(title: str, found: Probed) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("Object", no_wrap=True)
+    table.add_column("SOP Class", overflow="fold")
+    for heading in _HEADINGS:
+        table.add_column(heading, no_wrap=True, min_width=len(heading))
+    shown = None
+    for kind, name, accepted in found.rows():
+        marks = ["[green]yes[/]" if one else "[dim]no[/]" for one in accepted]
+        table.add_row(kind.value if kind is not shown else "", name.removesuffix(" Storage"), *marks)
+        shown = kind
+    return table

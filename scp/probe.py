@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from pydicom.uid import (
     UID,
@@ -22,6 +23,9 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StudyRootQueryRetrieveInformationModelFind,
+)
 
 from config import PeerSettings, Settings
 from core.domain import ResultKind
@@ -29,7 +33,7 @@ from core.errors import PeerUnreachable
 from core.forms import LABEL_MAP_SEGMENTATION_STORAGE, ReportClass, SegmentationEncoding, sop_class_name
 from scp.requestor import open_association
 
-#: Kinds of object, each with its SOP classes, the preferred one first.
+#: Kinds of object, each with its SOP classes in the order of the settings' values.
 SOP_CLASSES: Mapping[ResultKind, tuple[str, ...]] = {
     ResultKind.SEGMENTATION: (SegmentationStorage, LABEL_MAP_SEGMENTATION_STORAGE),
     ResultKind.MEASUREMENT_REPORT: (Comprehensive3DSRStorage, ComprehensiveSRStorage),
@@ -44,8 +48,6 @@ TRANSFER_SYNTAXES: tuple[UID, ...] = (
     ImplicitVRLittleEndian,
     DeflatedExplicitVRLittleEndian,
 )
-#: Sent where `objects` is left alone.
-_BY_DEFAULT = (ResultKind.SEGMENTATION, ResultKind.MEASUREMENT_REPORT, ResultKind.FILM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +79,39 @@ class Probed:
                 known = self.accepted.get(sop_class, frozenset())
                 yield kind, sop_class_name(sop_class), tuple(one in known for one in TRANSFER_SYNTAXES)
 
-    def proposal(self) -> dict[str, object]:
-        """Return the keys of its ``[[peers]]`` block that make the most of it; only what is no default.
+    @property
+    def answers_queries(self) -> bool:
+        """Whether it can be asked for a study's patient (`peers.check_patient`)."""
+        return self.takes(StudyRootQueryRetrieveInformationModelFind)
 
-        What it does not take is left out of `objects`, so that nothing has to be refused; Comprehensive SR
-        is proposed where the newer class is refused. Label maps and deflated objects are not proposed: a
-        PACS that stores them may have viewers that cannot show them.
+    def proposal(self, peer: PeerSettings) -> dict[str, object]:
+        """Return the keys of its ``[[peers]]`` block that should change, with what they should be.
+
+        What it does not take is left out of `objects`, so that nothing has to be refused; a SOP class that
+        it refuses gives way to the one that it takes. Nothing is proposed that was not asked for: a PACS that
+        stores label maps or deflated objects may have viewers that cannot show them.
+
+        Parameters
+        ----------
+        peer
+            Its settings as they are.
         """
-        kinds = [kind for kind in _BY_DEFAULT if any(self.takes(one) for one in SOP_CLASSES[kind])]
+        kinds = [kind for kind in peer.objects if any(self.takes(one) for one in SOP_CLASSES[kind])]
         settings: dict[str, object] = {}
-        if tuple(kinds) != _BY_DEFAULT:
+        if kinds and len(kinds) < len(peer.objects):
             settings["objects"] = [kind.value for kind in kinds]
-        binary, label_map = SOP_CLASSES[ResultKind.SEGMENTATION]
-        if not self.takes(binary) and self.takes(label_map):
-            settings["segmentation"] = SegmentationEncoding.LABELMAP.value
-        newer, older = SOP_CLASSES[ResultKind.MEASUREMENT_REPORT]
-        if not self.takes(newer) and self.takes(older):
-            settings["report"] = ReportClass.COMPREHENSIVE.value
+        choices: tuple[tuple[str, ResultKind, StrEnum, tuple[StrEnum, ...]], ...] = (
+            ("segmentation", ResultKind.SEGMENTATION, peer.segmentation, tuple(SegmentationEncoding)),
+            ("report", ResultKind.MEASUREMENT_REPORT, peer.report, tuple(ReportClass)),
+        )
+        for key, kind, asked_for, encodings in choices:
+            taken = [
+                encoding
+                for encoding, sop_class in zip(encodings, SOP_CLASSES[kind], strict=True)
+                if self.takes(sop_class)
+            ]
+            if kind in kinds and asked_for not in taken:
+                settings[key] = taken[0].value
         return settings
 
 
@@ -101,6 +119,8 @@ def probe(settings: Settings, peer: PeerSettings) -> Probed:
     """Ask a peer what it takes; never raises for a peer that does not answer."""
     every_class = dict.fromkeys(one for classes in SOP_CLASSES.values() for one in classes)
     contexts = [(sop_class, transfer) for sop_class in every_class for transfer in TRANSFER_SYNTAXES]
+    query = StudyRootQueryRetrieveInformationModelFind
+    contexts += [(query, ExplicitVRLittleEndian), (query, ImplicitVRLittleEndian)]
     accepted: dict[str, set[str]] = {}
     try:
         with open_association(settings, peer, contexts) as association:

@@ -9,7 +9,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept
 
 from core import codes
-from core.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, Code
+from core.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, PRIVATE_SCHEME_UID, Code
 from core.domain import Finding, LesionClass, LesionMeasurements, ModelIdentity, Region, Side, Zone
 from sr_writer.context import ResultContext
 
@@ -169,7 +169,7 @@ class Algorithm:
 
 def private_scheme() -> CodingSchemeIdentificationItem:
     """Return the declaration of the private scheme, for Coding Scheme Identification Sequence (0008,0110)."""
-    return CodingSchemeIdentificationItem(PRIVATE_SCHEME, name=PRIVATE_SCHEME_NAME)
+    return CodingSchemeIdentificationItem(PRIVATE_SCHEME, name=PRIVATE_SCHEME_NAME, uid=PRIVATE_SCHEME_UID)
 
 
 def concept(code: Code) -> CodedConcept:

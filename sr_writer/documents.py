@@ -12,9 +12,21 @@ from core.ct_header import CT_IMAGE_STORAGE
 from core.domain import Predecessor
 from core.own_results import PRODUCT_MODEL_NAME
 from sr_writer.context import ResultContext
-from sr_writer.elements import reference, uid_element
+from sr_writer.elements import copied, reference, uid_element, write_as_is
 from sr_writer.identity import SourceIdentity
 from sr_writer.uids import observer_uid
+
+_REQUEST = (
+    "PlacerOrderNumberImagingServiceRequest",
+    "FillerOrderNumberImagingServiceRequest",
+    "RequestedProcedureID",
+    "RequestedProcedureDescription",
+    "RequestedProcedureCodeSequence",
+    "ReasonForTheRequestedProcedure",
+    "ReasonForRequestedProcedureCodeSequence",
+)
+_ISSUERS = ("IssuerOfAccessionNumberSequence",)
+_REQUEST_TYPE_2 = ("AccessionNumber", *_REQUEST[:5])
 
 
 def device_observer(context: ResultContext) -> sr.ObserverContext:
@@ -71,6 +83,27 @@ def result_evidence(result: Dataset) -> Dataset:
     """Return a result of our own as one referenced series."""
     instance = reference(str(result.SOPClassUID), str(result.SOPInstanceUID))
     return _series(str(result.SeriesInstanceUID), [instance])
+
+
+def referenced_requests(identity: SourceIdentity) -> list[Dataset]:
+    """Return Referenced Request Sequence (0040,A370) of what the source was requested by (PS3.3 C.17.2).
+
+    An information system that has several procedures under one Accession Number files by it.
+    """
+    requests = identity.header.get("RequestAttributesSequence") or ()
+    items = []
+    for request in requests:
+        item = copied(request, _REQUEST, identity.plan)
+        item.update(copied(identity.header, ("AccessionNumber", *_ISSUERS), identity.plan))
+        item.update(copied(request, ("AccessionNumber", *_ISSUERS), identity.plan))
+        item.add(uid_element("StudyInstanceUID", identity.text("StudyInstanceUID")))
+        item.ReferencedStudySequence = []
+        for keyword in _REQUEST_TYPE_2:
+            if keyword not in item:
+                setattr(item, keyword, [] if keyword.endswith("Sequence") else None)
+        write_as_is(item)
+        items.append(item)
+    return items
 
 
 def predecessor_evidence(predecessors: Iterable[Predecessor]) -> list[Dataset]:

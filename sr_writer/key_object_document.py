@@ -14,7 +14,7 @@ from core.codes import Code
 from core.domain import ModelIdentity, ResultKind
 from sr_writer.concepts import concept
 from sr_writer.context import ResultContext
-from sr_writer.documents import device_observer, evidence, evidence_template
+from sr_writer.documents import device_observer, evidence, evidence_template, referenced_requests
 from sr_writer.equipment import code_item, series_description, sign
 from sr_writer.identity import SourceIdentity
 from sr_writer.uids import ResultUids
@@ -104,6 +104,9 @@ def key_object_document(
     ]
     result.CurrentRequestedProcedureEvidenceSequence = [evidence(identity, selection.all_series)]
     identity.apply(result)
+    requests = referenced_requests(identity)
+    if requests:
+        result.ReferencedRequestSequence = requests
     sign(result, identity, context, model)
     return result
 

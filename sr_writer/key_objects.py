@@ -13,7 +13,8 @@ from sr_writer.identity import SourceIdentity
 from sr_writer.key_object_document import Selection, content_item, key_object_document
 from sr_writer.uids import ResultUids
 
-_DESCRIPTION = "Slices with most lesion, as shown on the film, and the film itself."
+_LESIONS = "Slices with most lesion, as shown on the film, and the film itself."
+_NO_LESION = "No lesion was found: slices at even distances, as shown on the film, and the film itself."
 
 
 def key_objects(
@@ -57,7 +58,7 @@ def key_objects(
         variant=f"of-interest-{context.language.value}",
         title=codes.OF_INTEREST,
         name="Key slices",
-        description=_DESCRIPTION,
+        description=_LESIONS if analysis.lesions.labels_zyx.any() else _NO_LESION,
         items=[content_item(image) for image in images],
         all_series=[source_evidence(sources), result_evidence(film)],
     )

@@ -25,6 +25,7 @@ from sr_writer.documents import (
     evidence,
     evidence_template,
     predecessor_evidence,
+    referenced_requests,
     result_evidence,
     source_evidence,
 )
@@ -116,6 +117,9 @@ def report_document(
     if replaced is not None:
         result.PredecessorDocumentsSequence = [evidence(identity, predecessor_evidence([replaced]))]
     identity.apply(result)
+    requests = referenced_requests(identity)
+    if requests:
+        result.ReferencedRequestSequence = requests
     if identity.header.get("ProcedureCodeSequence"):
         result.PerformedProcedureCodeSequence = result.ProcedureCodeSequence
     sign(result, identity, context, frame.model)
@@ -155,10 +159,18 @@ def _document(
         is_verified=False,
         series_description=series_description(frame.title, frame.headers[0], context, frame.model),
         performed_procedure_codes=[concept(_CT_CHEST)],
-        coding_schemes=[private_scheme()],
+        coding_schemes=[private_scheme()] if _uses_private_codes(content[0]) else None,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     return document
+
+
+def _uses_private_codes(item: Dataset) -> bool:
+    """Tell whether a code of ours is anywhere below a content item."""
+    return any(
+        element.keyword == "CodingSchemeDesignator" and element.value == codes.PRIVATE_SCHEME
+        for element in item.iterall()
+    )
 
 
 def _content(

@@ -13,6 +13,8 @@ from core.domain import CtVolume
 from core.errors import ResultEncodingError
 from core.geometry import SAME_DIRECTION_COS
 
+# With room for the decimals of positions.
+_ONE_PIXEL = 1.01
 _LONGEST_DS = 16  # PS3.5 6.2
 
 
@@ -125,12 +127,16 @@ def _check(
     ).any():
         raise ResultEncodingError("The rows or columns of the analysed volume do not run as in its images.")
     expected = affine[:3, 3] + np.arange(len(positions))[:, None] * affine[:3, 0]
-    offset_mm = np.linalg.norm(np.asarray(positions, dtype=np.float64) - expected, axis=1)
-    # Positions carry rounding; anything near half a slice would already name the wrong image.
-    if offset_mm.max() > 0.5 * volume.geometry.spacing_zyx_mm[0]:
+    offsets = np.asarray(positions, dtype=np.float64) - expected
+    along_mm = np.abs(offsets @ np.cross(along_x, along_y))
+    sideways_mm = np.hypot(offsets @ along_x, offsets @ along_y)
+    z_mm, y_mm, x_mm = volume.geometry.spacing_zyx_mm
+    # Positions carry rounding. Half a slice off, another image would be named; sideways the reader lets a
+    # stack slide by one pixel from end to end, and a frame has its own position here.
+    if along_mm.max() > 0.5 * z_mm or sideways_mm.max() > max(y_mm, x_mm) * _ONE_PIXEL:
         raise ResultEncodingError(
-            f"A source image lies {offset_mm.max():.2f} mm from where its slice was analysed; the masks "
-            "would be misplaced."
+            f"A source image lies {max(along_mm.max(), sideways_mm.max()):.2f} mm from where its slice was "
+            "analysed; the masks would be misplaced."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from core.codes import PRIVATE_SCHEME, Code
+from core.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_UID, Code
 from core.domain import Side
 from core.uid import derived_uid
 
@@ -17,7 +17,7 @@ SYSTEMS = {
     "SCT": "http://snomed.info/sct",
     "LN": "http://loinc.org",
     "DCM": "http://dicom.nema.org/resources/ontology/DCM",
-    PRIVATE_SCHEME: f"urn:oid:{derived_uid('coding scheme', PRIVATE_SCHEME)}",
+    PRIVATE_SCHEME: f"urn:oid:{PRIVATE_SCHEME_UID}",
 }
 UCUM_SYSTEM = "http://unitsofmeasure.org"
 DICOM_UID_SYSTEM = "urn:dicom:uid"

@@ -103,9 +103,8 @@ class _Page(Canvas):
             self.text((left + 8, top + 4), caption, SMALL_PX, halo=True)
 
     def notice(self, content: FilmContent) -> None:
-        """That nothing was found, across the slices."""
-        y = _GRID_TOP + _ROWS * (_TILE + _GAP) - _GAP // 2 - 30
-        self.text((_MARGIN + 8, y), content.notice, TEXT_PX, WARNING, halo=True)
+        """That nothing was found, below the table: the most important sentence of such a page."""
+        self.text((_MARGIN, _TABLE_TOP + 4 * _TABLE_PITCH + 12), content.notice, TITLE_PX, WARNING)
 
     def overview(self, shown: Overview, content: FilmContent) -> None:
         """Both lungs from the front, beside each zone its score."""

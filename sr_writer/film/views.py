@@ -66,7 +66,8 @@ def key_slices(analysis: Analysis, count: int) -> list[int]:
     """Choose slices to show, from head to foot.
 
     The lesions' stretch along the patient is divided evenly, and of each part the slice with the largest area
-    of lesion is taken, so that all of the disease is seen and not the same place several times. Without
+    of lesion is taken, at least half a part from the one before, so that all of the disease is seen and not
+    the same place several times. Without
     lesions slices at even distances through the lungs are taken.
 
     Parameters
@@ -81,7 +82,12 @@ def key_slices(analysis: Analysis, count: int) -> list[int]:
     if area.any():
         inside = np.flatnonzero(area)
         parts = np.array_split(np.arange(inside[0], inside[-1] + 1), count)
-        chosen = [int(part[np.argmax(area[part])]) for part in parts if part.size and area[part].any()]
+        chosen: list[int] = []
+        for part in (one for one in parts if one.size and area[one].any()):
+            # Two slices beside each other, on either side of a border, would be one picture twice.
+            apart = part[part >= chosen[-1] + part.size / 2] if chosen else part
+            best = apart if apart.size and area[apart].any() else part
+            chosen.append(int(best[np.argmax(area[best])]))
     else:
         inside = np.flatnonzero(np.count_nonzero(lungs, axis=(1, 2)))
         if not inside.size:

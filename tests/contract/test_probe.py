@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.uid import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     SecondaryCaptureImageStorage,
@@ -42,19 +44,35 @@ def _defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     network_defaults(monkeypatch)
 
 
-CASES = {
-    "all": (EVERY_CLASS, UNCOMPRESSED, {}),
-    "all, deflated too": (EVERY_CLASS, TRANSFER_SYNTAXES, {}),
+PDF_TOO = ["measurement_report", "film", "document"]
+#: Accepted SOP classes and transfer syntaxes, the peer's settings, and what should change in them.
+CASES: dict[str, tuple[list[str], Sequence[str], dict[str, Any], dict[str, Any]]] = {
+    "all": (EVERY_CLASS, UNCOMPRESSED, {}, {}),
+    "all, deflated too": (EVERY_CLASS, TRANSFER_SYNTAXES, {}, {}),
     "older reports": (
         [SegmentationStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage],
         UNCOMPRESSED,
+        {},
         {"report": "comprehensive"},
     ),
-    "pictures only": ([SecondaryCaptureImageStorage], [ImplicitVRLittleEndian], {"objects": ["film"]}),
-    "no segmentations": (
-        [Comprehensive3DSRStorage, SecondaryCaptureImageStorage],
+    "newer reports only": (
+        [SegmentationStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage],
         UNCOMPRESSED,
-        {"objects": ["measurement_report", "film"]},
+        {"report": "comprehensive"},
+        {"report": "comprehensive-3d"},
+    ),
+    "no label maps": (
+        [SegmentationStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage],
+        UNCOMPRESSED,
+        {"segmentation": "labelmap"},
+        {"segmentation": "binary"},
+    ),
+    "pictures only": ([SecondaryCaptureImageStorage], [ImplicitVRLittleEndian], {}, {"objects": ["film"]}),
+    "a document is not forgotten": (
+        [EncapsulatedPDFStorage, ComprehensiveSRStorage],
+        UNCOMPRESSED,
+        {"objects": PDF_TOO},
+        {"objects": ["measurement_report", "document"], "report": "comprehensive"},
     ),
 }
 
@@ -62,16 +80,17 @@ CASES = {
 @pytest.mark.parametrize("case", list(CASES))
 def test_the_proposal_fits_what_the_peer_accepts(tmp_path: Path, case: str) -> None:
     """Every proposed key is one that the settings understand, and asks for nothing that was refused."""
-    classes, syntaxes, expected = CASES[case]
+    classes, syntaxes, wishes, expected = CASES[case]
     with ScriptedPacs(contexts=contexts_for(*classes, syntaxes=syntaxes)) as pacs:
-        to = peer("pacs", pacs.port)
+        to = peer("pacs", pacs.port, **wishes)
         found = probe(settings_for(tmp_path, peers=(to,)), to)
         assert pacs.arrived == []
     assert found.unreachable == ""
-    assert found.proposal() == expected
+    assert found.proposal(to) == expected
     assert set(found.accepted) == set(classes)
-    proposed = peer("pacs", 104, **found.proposal())
+    proposed = peer("pacs", 104, **{**wishes, **found.proposal(to)})
     assert all(any(found.takes(one) for one in SOP_CLASSES[kind]) for kind in proposed.objects)
+    assert found.proposal(proposed) == {}
 
 
 def test_a_peer_that_is_away_is_named_with_the_reason(tmp_path: Path) -> None:
@@ -83,24 +102,45 @@ def test_a_peer_that_is_away_is_named_with_the_reason(tmp_path: Path) -> None:
     assert "SOP Class" not in _page(to, found)
 
 
-def _page(to: object, found: object) -> str:
+def _page(to: object, found: object, width: int = 120) -> str:
     out = StringIO()
-    print_probe(to, found, Console(file=out, width=120))  # type: ignore[arg-type]
+    print_probe(to, found, Console(file=out, width=width))  # type: ignore[arg-type]
     return out.getvalue()
 
 
 def test_the_page_shows_every_class_and_what_to_set(tmp_path: Path) -> None:
     """One row for each SOP class; the proposal as lines that can be copied into the configuration."""
-    classes, syntaxes, _ = CASES["older reports"]
+    classes, syntaxes, _, _ = CASES["older reports"]
     with ScriptedPacs(contexts=contexts_for(*classes, syntaxes=syntaxes)) as pacs:
         to = peer("pacs", pacs.port)
         page = _page(to, probe(settings_for(tmp_path, peers=(to,)), to))
         set_already = peer("pacs", pacs.port, report="comprehensive")
         again = _page(set_already, probe(settings_for(tmp_path, peers=(set_already,)), set_already))
-    assert page.count("Storage") == len(EVERY_CLASS)
+    assert page.count("│") > 5 * len(EVERY_CLASS)
     assert '  report = "comprehensive"' in page
     assert "Its settings fit." in again
     assert page.count("yes") == 2 * len(classes)
+
+
+def test_a_peer_that_takes_nothing_of_it_is_told_as_such(tmp_path: Path) -> None:
+    """It takes PDF alone and is to get other objects: no empty list is proposed; queries are missed too."""
+    with ScriptedPacs(contexts=contexts_for(EncapsulatedPDFStorage)) as pacs:
+        to = peer("pacs", pacs.port, check_patient="hold")
+        found = probe(settings_for(tmp_path, peers=(to,)), to)
+        page = _page(to, found)
+    assert found.proposal(to) == {}
+    assert "takes none of the objects" in page
+    assert 'check_patient = "hold" holds every result back' in page
+
+
+def test_the_page_can_be_read_on_a_narrow_terminal(tmp_path: Path) -> None:
+    """Eighty columns: no answer is cut off."""
+    with ScriptedPacs(contexts=contexts_for(*EVERY_CLASS, syntaxes=UNCOMPRESSED)) as pacs:
+        to = peer("pacs", pacs.port)
+        page = _page(to, probe(settings_for(tmp_path, peers=(to,)), to), width=80)
+    assert "…" not in page
+    assert page.count("yes") == 2 * len(EVERY_CLASS)
+    assert max(len(line) for line in page.splitlines()) <= 80
 
 
 @pytest.mark.interop
@@ -112,4 +152,5 @@ def test_orthanc_is_asked_without_storing_anything(tmp_path: Path, orthanc: Orth
     for kind in (ResultKind.SEGMENTATION, ResultKind.MEASUREMENT_REPORT, ResultKind.FILM):
         assert found.takes(SOP_CLASSES[kind][0])
     assert orthanc.get("/instances") == []
-    assert "The defaults fit" in _page(to, found)
+    assert "Its settings fit." in _page(to, found)
+    assert found.answers_queries

@@ -276,7 +276,8 @@ def test_no_region_no_segmentation() -> None:
     analysis = analysis_of(Phantom(lungs=()))
     results = write_results(analysis, context_of(analysis))
     kinds = [item.kind for item in results.objects]
-    assert set(kinds) == set(ResultKind) - {ResultKind.SEGMENTATION, ResultKind.REJECTION_NOTE}
+    asked_for = {ResultKind.REJECTION_NOTE, ResultKind.OVERLAY}
+    assert set(kinds) == set(ResultKind) - {ResultKind.SEGMENTATION, *asked_for}
     assert "neither lungs nor lesions" in results.remarks[0]
 
 

@@ -213,7 +213,8 @@ def test_a_refusal_removes_the_results_of_an_earlier_run(
     run = lesion_node("analyse", folder, "--output", out)
     assert run.returncode == 3
     assert "4 slices" in run.stdout
-    assert sorted(path.name for path in out.iterdir()) == ["result.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["film.dcm", "report.dcm", "result.json"]
+    assert dcmread(out / "report.dcm").SeriesDescription.startswith("NOT ANALYSED")
 
 
 def head_hu_zyx() -> NDArray[np.int16]:
@@ -239,3 +240,7 @@ def test_a_head_is_refused(tmp_path: Path) -> None:
     run = lesion_node("analyse", tmp_path / "in", "--output", tmp_path / "out")
     assert run.returncode == 3, run.stderr
     assert "lungs" in json.loads((tmp_path / "out" / "result.json").read_text())["reason"]
+    # What a PACS would get in place of results.
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"result.json", "report.dcm", "film.dcm"}
+    assert dcmread(tmp_path / "out" / "film.dcm").SeriesDescription.startswith("NOT ANALYSED")

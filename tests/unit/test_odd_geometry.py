@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -146,6 +146,7 @@ def read_and_measured(datasets: list[Dataset]) -> Analysis:
 
 
 @settings(max_examples=15, deadline=None)
+@example(scan=Scan(False, 0.0, (0.0, 0.0), 1.0, 90.0, False))  # slides by less than a pixel in all
 @given(scan=scans())
 def test_right_is_right_and_upper_is_upper_in_any_scan(scan: Scan) -> None:
     """Oblique, reversed, prone, on a side, feet first, sheared: side, zone, place, SEG and film agree."""
@@ -155,7 +156,9 @@ def test_right_is_right_and_upper_is_upper_in_any_scan(scan: Scan) -> None:
     assert analysis.volume.geometry.is_sheared == (slide_mm > PIXEL_MM)
     (lesion,) = analysis.measurements.lesions
     assert lesion.side is Side.RIGHT
-    assert lesion.centroid_lps_mm == pytest.approx(CENTRE_LPS_MM, abs=1.0)
+    # A slide of less than a pixel over the whole stack is taken for rounding and left as it is.
+    left_mm = 0.0 if analysis.volume.geometry.is_sheared else slide_mm
+    assert lesion.centroid_lps_mm == pytest.approx(CENTRE_LPS_MM, abs=1.0 + left_mm)
     by_zone = {zone.zone: zone.lesion_ml for zone in analysis.measurements.zones}
     assert by_zone.pop(Zone.UPPER_RIGHT) == pytest.approx(lesion.volume_ml)
     assert set(by_zone.values()) == {0.0}
