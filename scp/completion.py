@@ -20,8 +20,9 @@ from core.domain import ResultKind
 from core.forms import note_variant
 from core.log import get_logger
 from custody.doorbell import ring
-from custody.ledger import Ledger, completion, deliveries, new_id, reception
+from custody.ledger import Ledger, completion, new_id, reception
 from custody.ledger.completion import KnownAcquisition, OpenSeries, Sealing
+from custody.ledger.destinations import Destinations, Wish, settle_late_sources
 from custody.ledger.states import JobState
 from scp.acquisitions import acquisition_of, match
 from scp.receiver import HEARTBEAT_S
@@ -68,7 +69,7 @@ class Completion:
         now = self._now()
         with self._ledger.read() as connection:
             waiting = completion.open_series(connection)
-        settled = deliveries.settle_late_sources(self._ledger, destinations(self._settings), now)
+        settled = settle_late_sources(self._ledger, destinations(self._settings), now)
         if settled:
             get_logger().info("deliveries_added_for_second_sender", deliveries=settled)
         if not any(now - one.last_received_at >= self._quiet_s(one) for one in waiting):
@@ -185,15 +186,15 @@ def _more_may_come(one: OpenSeries, busy: Mapping[str, float], quiet_s: float) -
     return any(busy.get(caller, math.inf) < one.last_received_at + quiet_s for caller in one.callers)
 
 
-def destinations(settings: Settings) -> deliveries.Destinations:
+def destinations(settings: Settings) -> Destinations:
     """Return which peers each source's results go to, and what each peer is to get."""
-    return deliveries.Destinations(
+    return Destinations(
         {source.name: tuple(source.send_to) for source in settings.sources},
         {peer.name: {kind.value: _wish(peer, kind) for kind in peer.objects} for peer in settings.peers},
     )
 
 
-def _wish(peer: PeerSettings, kind: ResultKind) -> deliveries.Wish:
+def _wish(peer: PeerSettings, kind: ResultKind) -> Wish:
     if kind is ResultKind.REJECTION_NOTE:
-        return deliveries.Wish((note_variant(peer.name),), others_will_do=False)
-    return deliveries.Wish(tuple(dict.fromkeys(form.variant(kind) for form in peer.form.alternatives())))
+        return Wish((note_variant(peer.name),), others_will_do=False)
+    return Wish(tuple(dict.fromkeys(form.variant(kind) for form in peer.form.alternatives())))

@@ -126,6 +126,7 @@ class Courier:
 
     def _send(self, due: Sequence[DueDelivery]) -> list[Attempted]:
         outcomes: list[Attempted] = []
+        reason = ""
         try:
             for choice, association in self._choices(due):
                 outcomes.append(self._send_one(association, choice))

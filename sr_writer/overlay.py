@@ -20,10 +20,9 @@ from pydicom.uid import JPEGBaseline8Bit, MultiFrameTrueColorSecondaryCaptureIma
 
 from core.domain import Analysis, ResultKind
 from sr_writer.context import ResultContext
-from sr_writer.elements import reference
 from sr_writer.film.stack import stack_pictures, stack_slices
 from sr_writer.identity import SourceIdentity
-from sr_writer.secondary_capture import Page, capture, set_image_pixel
+from sr_writer.secondary_capture import Page, capture, set_image_pixel, sources_of
 from sr_writer.uids import ResultUids
 
 _QUALITY = 90
@@ -49,19 +48,14 @@ def overlay_capture(
     Dataset
         The object with File Meta Information, not yet encoded.
     """
-    headers, slices = analysis.volume.headers, stack_slices(analysis)
-    frames = [analysis.volume.frames[index] for index in slices]
     page = Page(
         kind=ResultKind.OVERLAY,
         sop_class=MultiFrameTrueColorSecondaryCaptureImageStorage,
         title="Lesion overlay",
         derivation="Slices with outlines of lungs and lesions",
         variant=context.language.value,
-        headers=headers,
-        sources=[
-            reference(str(headers[0].SOPClassUID), frame.sop_instance_uid, frame.frame_number)
-            for frame in frames
-        ],
+        headers=analysis.volume.headers,
+        sources=sources_of(analysis, stack_slices(analysis)),
         model=analysis.lesions.model,
     )
     result = capture(page, identity, context, uids)

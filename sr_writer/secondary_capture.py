@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,19 +65,14 @@ def film_capture(
     Dataset
         The object with File Meta Information, not yet encoded.
     """
-    headers = analysis.volume.headers
-    frames = [analysis.volume.frames[index] for index in slices_shown(analysis)]
     page = Page(
         kind=ResultKind.FILM,
         sop_class=SecondaryCaptureImageStorage,
         title="Lesion film",
         derivation="Page with key slices, outlines and measurements",
         variant=context.language.value,
-        headers=headers,
-        sources=[
-            reference(str(headers[0].SOPClassUID), frame.sop_instance_uid, frame.frame_number)
-            for frame in frames
-        ],
+        headers=analysis.volume.headers,
+        sources=sources_of(analysis, slices_shown(analysis)),
         model=analysis.lesions.model,
     )
     result = capture(page, identity, context, uids)
@@ -148,6 +143,13 @@ def capture(page: Page, identity: SourceIdentity, context: ResultContext, uids: 
     identity.apply(result, ("BodyPartExamined",))
     sign(result, identity, context, page.model)
     return result
+
+
+def sources_of(analysis: Analysis, slices: Iterable[int]) -> list[Dataset]:
+    """Return the images behind some slices (SOP Instance Reference macro)."""
+    sop_class = str(analysis.volume.headers[0].SOPClassUID)
+    frames = (analysis.volume.frames[index] for index in slices)
+    return [reference(sop_class, frame.sop_instance_uid, frame.frame_number) for frame in frames]
 
 
 def set_image_pixel(result: Dataset, rows: int, columns: int, photometric_interpretation: str) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import select, update
 
-from custody.ledger import incidents
-from custody.ledger.engine import Ledger, new_id
-from custody.ledger.incidents import IncidentKind
-from custody.ledger.states import DeliveryState, JobState
-from custody.ledger.tables import delivery, job, result_object, series_source
+from custody.ledger.engine import Ledger
+from custody.ledger.states import DeliveryState
+from custody.ledger.tables import delivery, job, result_object
 
-#: A refusal has objects too: they say that there will be no result.
-_WITH_OBJECTS = (JobState.ANALYSED, JobState.REFUSED, JobState.FAILED)
 _OBJECT_COLUMNS = (
     result_object.c.kind,
     result_object.c.variant,
@@ -24,59 +20,6 @@ _OBJECT_COLUMNS = (
     result_object.c.sop_class_uid,
     result_object.c.sop_instance_uid,
 )
-
-
-class _Written(NamedTuple):
-    """An encoding of a result object."""
-
-    id: str
-    job_id: str
-    kind: str
-    variant: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """In which encodings a peer wants a kind of object.
-
-    Parameters
-    ----------
-    variants
-        The preferred one first.
-    others_will_do
-        Whether another one is better than none.
-    """
-
-    variants: Sequence[str] = ("",)
-    others_will_do: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Destinations:
-    """Who is to get which results, from the settings.
-
-    Parameters
-    ----------
-    peers_of_source
-        Names of peers by name of source.
-    wishes_of_peer
-        By name of peer the kinds of object that it is to get; a peer that is not named here gets every kind.
-    """
-
-    peers_of_source: Mapping[str, Sequence[str]]
-    wishes_of_peer: Mapping[str, Mapping[str, Wish]] = field(default_factory=dict)
-
-    def choice(self, peer: str, encodings: Sequence[_Written]) -> _Written | None:
-        """Return which of several encodings of one object a peer is to get, None where it gets none."""
-        wishes = self.wishes_of_peer.get(peer)
-        if wishes is None:
-            return encodings[0]
-        wish = wishes.get(encodings[0].kind)
-        if wish is None:
-            return None
-        ranked = [one for variant in wish.variants for one in encodings if one.variant == variant]
-        # The settings may have changed since it was written; then what there is has to do.
-        return next(iter(ranked), encodings[0] if wish.others_will_do else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,96 +314,3 @@ def peers_with_deliveries(ledger: Ledger) -> frozenset[str]:
             .distinct()
         )
         return frozenset(row.peer for row in rows)
-
-
-def create_deliveries(connection: Connection, series_id: str, destinations: Destinations, now: float) -> int:
-    """Enter the deliveries that the sources of a series are still owed; return how many are new.
-
-    Every kind of result object of the series goes once, in one encoding, to each peer in the union of its
-    sources' destinations that is to get objects of its kind.
-    """
-    peers_of_source = destinations.peers_of_source
-    sources = connection.execute(select(series_source.c.source).where(series_source.c.series_id == series_id))
-    peers = list(dict.fromkeys(peer for row in sources for peer in peers_of_source.get(row.source, ())))
-    written = connection.execute(
-        select(result_object.c.id, result_object.c.job_id, result_object.c.kind, result_object.c.variant)
-        .join_from(result_object, job)
-        .where(job.c.series_id == series_id, result_object.c.corrected == "")
-        .order_by(job.c.generation, result_object.c.position)
-    ).all()
-    existing = connection.execute(
-        select(delivery.c.job_id, result_object.c.kind, delivery.c.peer)
-        .join_from(delivery, result_object)
-        .where(delivery.c.job_id.in_([row.job_id for row in written]))
-    )
-    known = {(row.job_id, row.kind, row.peer) for row in existing}
-    objects: dict[tuple[str, str], list[_Written]] = {}
-    for row in written:
-        objects.setdefault((row.job_id, row.kind), []).append(_Written(*row))
-    missing = [
-        (chosen, peer)
-        for (job_id, kind), encodings in objects.items()
-        for peer in peers
-        if (job_id, kind, peer) not in known and (chosen := destinations.choice(peer, encodings)) is not None
-    ]
-    if objects and not peers:
-        incidents.note(
-            connection,
-            IncidentKind.DESTINATION_UNKNOWN,
-            series_id,
-            "results of this series go nowhere, its source is not configured any more: restore [[sources]]",
-            now,
-        )
-    for chosen, peer in missing:
-        connection.execute(
-            delivery.insert().values(
-                id=new_id(),
-                result_object_id=chosen.id,
-                job_id=chosen.job_id,
-                peer=peer,
-                state=DeliveryState.DUE.value,
-                due_at=now,
-                attempt=0,
-                created_at=now,
-            )
-        )
-    # A source that is not configured now is still owed its results once it is restored.
-    connection.execute(
-        update(series_source)
-        .where(series_source.c.series_id == series_id, series_source.c.source.in_(list(peers_of_source)))
-        .values(settled=1)
-    )
-    return len(missing)
-
-
-def supersede_deliveries(connection: Connection, series_id: str, generation: int) -> None:
-    """End the deliveries of earlier results of a series that were not sent yet.
-
-    Sent after the later result, they would stand in the PACS as the newest.
-    """
-    earlier = select(job.c.id).where(job.c.series_id == series_id, job.c.generation < generation)
-    connection.execute(
-        update(delivery)
-        .where(delivery.c.job_id.in_(earlier), delivery.c.state == DeliveryState.DUE.value)
-        .values(state=DeliveryState.SUPERSEDED.value, reason="a later result of the series takes its place")
-    )
-
-
-def settle_late_sources(ledger: Ledger, destinations: Destinations, now: float) -> int:
-    """Give results to callers who sent a series after it was analysed; return how many deliveries are new."""
-    late = (
-        select(series_source.c.series_id)
-        .join_from(series_source, job, job.c.series_id == series_source.c.series_id)
-        .where(
-            series_source.c.settled == 0,
-            series_source.c.source.in_(list(destinations.peers_of_source)),
-            job.c.state.in_([one.value for one in _WITH_OBJECTS]),
-        )
-        .distinct()
-    )
-    with ledger.read() as connection:
-        waiting = [row.series_id for row in connection.execute(late)]
-    if not waiting:
-        return 0
-    with ledger.write() as connection:
-        return sum(create_deliveries(connection, one, destinations, now) for one in waiting)

@@ -20,7 +20,7 @@ from core.domain import (
     StudyInstanceUID,
 )
 from core.log import get_logger
-from custody.ledger.deliveries import Destinations, create_deliveries, supersede_deliveries
+from custody.ledger.destinations import Destinations, create_deliveries, supersede_deliveries
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import delivery, instance, job, result_object, series
@@ -301,7 +301,7 @@ def replaced(ledger: Ledger, claimed: ClaimedJob) -> tuple[Replaced, ...]:
     """Return what peers have of earlier results of a job's series, the newest first.
 
     What is on its way this moment counts; what is still due does not, because a result supersedes it
-    (`deliveries.supersede_deliveries`). What withdrew others is left out.
+    (`destinations.supersede_deliveries`). What withdrew others is left out.
     """
     arriving = [one.value for one in (DeliveryState.DELIVERED, DeliveryState.SENDING)]
     of_series = select(job.c.series_id).where(job.c.id == claimed.id).scalar_subquery()

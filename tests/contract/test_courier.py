@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +22,7 @@ from custody.ledger.report import status
 from custody.spool import Spool
 from lesionnode.loops import Loop
 from scp.courier import Courier, lane_name
-from tests.helpers.dicom_peers import LEAVES_SOCKETS, Arrived, ScriptedPacs, contexts_for, network_defaults
+from tests.helpers.dicom_peers import LEAVES_SOCKETS, Arrived, ScriptedPacs, contexts_for
 from tests.helpers.instances import (
     COMPREHENSIVE_3D_SR_STORAGE,
     SEGMENTATION_STORAGE,
@@ -34,21 +33,10 @@ from tests.helpers.instances import (
 )
 from tests.helpers.office import PLAIN, Office
 
-pytestmark = LEAVES_SOCKETS
+pytestmark = [LEAVES_SOCKETS, pytest.mark.usefixtures("network")]
 
 OBJECTS = {kind: sop_class for kind, _, sop_class in PLAIN}
 ALL = contexts_for(*OBJECTS.values())
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _collected() -> Iterator[None]:
-    yield
-    gc.collect()
-
-
-@pytest.fixture(autouse=True)
-def _defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    network_defaults(monkeypatch)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
@@ -37,7 +36,7 @@ from scp.completion import destinations
 from scp.encodings import choose_encodings
 from sr_writer.results import write_results
 from tests.helpers.analyses import analysis_of, context_of
-from tests.helpers.dicom_peers import LEAVES_SOCKETS, ScriptedPacs, contexts_for, network_defaults
+from tests.helpers.dicom_peers import LEAVES_SOCKETS, ScriptedPacs, contexts_for
 from tests.helpers.instances import (
     COMPREHENSIVE_3D_SR_STORAGE,
     SEGMENTATION_STORAGE,
@@ -50,7 +49,7 @@ from tests.helpers.instances import (
 )
 from tests.helpers.office import Office
 
-pytestmark = LEAVES_SOCKETS
+pytestmark = [LEAVES_SOCKETS, pytest.mark.usefixtures("network")]
 
 SOP_CLASS = {
     "binary": SEGMENTATION_STORAGE,
@@ -71,17 +70,6 @@ def objects_of(*forms: ResultForm) -> list[tuple[str, str, str]]:
         *(("measurement_report", one, SOP_CLASS[one.split()[0]]) for one in reports),
         FILM,
     ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _collected() -> Iterator[None]:
-    yield
-    gc.collect()
-
-
-@pytest.fixture(autouse=True)
-def _defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    network_defaults(monkeypatch)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sqlite3
 import warnings
@@ -20,7 +19,7 @@ from custody.spool import Spool
 from scp.completion import Completion
 from scp.receiver import Receiver
 from scp.reception import Reception
-from tests.helpers.dicom_peers import LEAVES_SOCKETS, Scanner, Store, answer_to, network_defaults
+from tests.helpers.dicom_peers import LEAVES_SOCKETS, Scanner, Store, answer_to
 from tests.helpers.instances import (
     Clock,
     ct_image,
@@ -32,22 +31,11 @@ from tests.helpers.instances import (
     settings_for,
 )
 
-pytestmark = LEAVES_SOCKETS
+pytestmark = [LEAVES_SOCKETS, pytest.mark.usefixtures("network")]
 
 #: Parts of identifiers that occur nowhere else.
 SECRETS = ("Zyxwvut", "QUENTINA", "PID-77QX", "ISSUERQX", "19420713", "ACC-4711")
 LIBRARIES = ("pynetdicom", "pydicom", "highdicom", "alembic")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _collected() -> Iterator[None]:
-    yield
-    gc.collect()
-
-
-@pytest.fixture(autouse=True)
-def _defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    network_defaults(monkeypatch)
 
 
 @pytest.fixture

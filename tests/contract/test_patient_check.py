@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,26 +18,15 @@ from custody.ledger.report import status
 from custody.ledger.tables import result_object
 from custody.spool import Spool
 from scp import courier
-from tests.helpers.dicom_peers import LEAVES_SOCKETS, ScriptedPacs, contexts_for, network_defaults
+from tests.helpers.dicom_peers import LEAVES_SOCKETS, ScriptedPacs, contexts_for
 from tests.helpers.instances import COMPREHENSIVE_3D_SR_STORAGE, Clock, fresh_ledger, peer
 from tests.helpers.office import PLAIN, Office
 from tests.helpers.orthanc import Orthanc, running_orthanc
 
-pytestmark = LEAVES_SOCKETS
+pytestmark = [LEAVES_SOCKETS, pytest.mark.usefixtures("network")]
 
 #: As in the objects of `tests.helpers.office`.
 OUR_ID, STUDY = "P-1", "1.2"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _collected() -> Iterator[None]:
-    yield
-    gc.collect()
-
-
-@pytest.fixture(autouse=True)
-def _defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    network_defaults(monkeypatch)
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,25 +22,14 @@ from rich.console import Console
 from core.domain import ResultKind
 from lesionnode.probe_page import print_probe
 from scp.probe import SOP_CLASSES, TRANSFER_SYNTAXES, probe
-from tests.helpers.dicom_peers import LEAVES_SOCKETS, ScriptedPacs, contexts_for, network_defaults
+from tests.helpers.dicom_peers import LEAVES_SOCKETS, ScriptedPacs, contexts_for
 from tests.helpers.instances import peer, settings_for
 from tests.helpers.orthanc import Orthanc
 
-pytestmark = LEAVES_SOCKETS
+pytestmark = [LEAVES_SOCKETS, pytest.mark.usefixtures("network")]
 
 EVERY_CLASS = [one for classes in SOP_CLASSES.values() for one in classes]
 UNCOMPRESSED = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _collected() -> Iterator[None]:
-    yield
-    gc.collect()
-
-
-@pytest.fixture(autouse=True)
-def _defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    network_defaults(monkeypatch)
 
 
 PDF_TOO = ["measurement_report", "film", "document"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import socket
 import threading
@@ -48,7 +47,6 @@ from tests.helpers.dicom_peers import (
     Store,
     answer_to,
     break_off,
-    network_defaults,
     store,
 )
 from tests.helpers.instances import (
@@ -65,7 +63,7 @@ from tests.helpers.instances import (
     source,
 )
 
-pytestmark = LEAVES_SOCKETS
+pytestmark = [LEAVES_SOCKETS, pytest.mark.usefixtures("network")]
 
 ENCAPSULATED = (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, RLELossless)
 UNCOMPRESSED = (
@@ -129,17 +127,6 @@ def listening(settings: Settings, *, floor_bytes: int = 0) -> Iterator[Node]:
             yield Node(settings, ledger, spool, taking, receiver)
         finally:
             receiver.stop(patience_s=2.0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _collected() -> Iterator[None]:
-    yield
-    gc.collect()
-
-
-@pytest.fixture(autouse=True)
-def _defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    network_defaults(monkeypatch)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.uid import derived_uid
 from custody.ledger import Ledger, completion, jobs, new_id, reception
 from custody.ledger.completion import KnownAcquisition, Sealing
-from custody.ledger.deliveries import Destinations
+from custody.ledger.destinations import Destinations
 from custody.ledger.jobs import JobEnd, StoredResult
 from custody.ledger.reception import NewInstance
 from custody.ledger.states import JobState

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from config import Settings, SourceSettings
 from core.uid import derived_uid
 from custody.ledger import Ledger, jobs, reception
-from custody.ledger.deliveries import Destinations
+from custody.ledger.destinations import Destinations
 from custody.ledger.jobs import JobEnd
 from custody.ledger.reception import Caller
 from custody.ledger.states import JobState

@@ -17,7 +17,8 @@ from core.errors import SpoolError
 from custody.ledger import Ledger, completion, deliveries, incidents, jobs, new_id, reception, services
 from custody.ledger.clock import pull_back
 from custody.ledger.completion import KnownAcquisition, Sealing
-from custody.ledger.deliveries import Attempted, Destinations, DueDelivery, Wish
+from custody.ledger.deliveries import Attempted, DueDelivery
+from custody.ledger.destinations import Destinations, Wish, settle_late_sources
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.jobs import ClaimedJob, JobEnd, StoredResult
 from custody.ledger.reception import NewInstance
@@ -254,8 +255,8 @@ def test_results_of_a_source_that_was_removed_are_owed_until_it_is_restored(ledg
     others = Destinations({"other": ("pacs",)})
     assert jobs.finish(ledger, claimed(ledger), analysed("segmentation"), others, NOON)
     assert delivery_rows(ledger) == []
-    assert deliveries.settle_late_sources(ledger, others, NOON) == 0
-    assert deliveries.settle_late_sources(ledger, PEERS, NOON) == 1
+    assert settle_late_sources(ledger, others, NOON) == 0
+    assert settle_late_sources(ledger, PEERS, NOON) == 1
     assert delivery_rows(ledger) == [("pacs", "segmentation", "due")]
 
 
@@ -455,9 +456,9 @@ def test_a_second_sender_gets_the_results_later(ledger: Ledger) -> None:
         (series_id,) = connection.execute(select(series_source.c.series_id)).scalars()
     caller = open_caller(ledger, NOON, source="other", calling="PACS")
     reception.record_source(ledger, series_id, caller, NOON)
-    assert deliveries.settle_late_sources(ledger, PEERS, NOON) == 1
+    assert settle_late_sources(ledger, PEERS, NOON) == 1
     assert delivery_rows(ledger) == [("pacs", "segmentation", "due"), ("research", "segmentation", "due")]
-    assert deliveries.settle_late_sources(ledger, PEERS, NOON) == 0
+    assert settle_late_sources(ledger, PEERS, NOON) == 0
 
 
 def test_a_peer_gets_the_kinds_of_object_that_it_is_to_get(ledger: Ledger) -> None:
@@ -470,7 +471,7 @@ def test_a_peer_gets_the_kinds_of_object_that_it_is_to_get(ledger: Ledger) -> No
         (series_id,) = connection.execute(select(series_source.c.series_id)).scalars()
     caller = open_caller(ledger, NOON, source="other", calling="PACS")
     reception.record_source(ledger, series_id, caller, NOON)
-    assert deliveries.settle_late_sources(ledger, films_only, NOON) == 1
+    assert settle_late_sources(ledger, films_only, NOON) == 1
     assert [row for row in delivery_rows(ledger) if row[0] == "research"] == [("research", "film", "due")]
 
 
@@ -511,7 +512,7 @@ def test_an_identical_resend_creates_no_new_delivery(ledger: Ledger) -> None:
         (series_id,) = connection.execute(select(series_source.c.series_id)).scalars()
     for calling in ("CT1", "CT1B"):
         reception.record_source(ledger, series_id, open_caller(ledger, NOON, calling=calling), NOON)
-        assert deliveries.settle_late_sources(ledger, PEERS, NOON) == 0
+        assert settle_late_sources(ledger, PEERS, NOON) == 0
     assert len(delivery_rows(ledger)) == 1
 
 
