@@ -22,7 +22,7 @@ from pydicom.uid import (
 from pynetdicom import AE
 
 from lesionnode.demo.pacs import SmallPacs
-from tests.helpers.running_node import AE_TITLE, RunningNode
+from tests.helpers.running_node import AE_TITLE, RunningNode, running_node
 
 pytestmark = pytest.mark.fault
 
@@ -160,3 +160,21 @@ def test_stopped_during_analysis_costs_no_attempt(
     exactly_one_of_each(pacs)
     (job,) = node.status()["series"]
     assert job["attempt"] == 1
+
+
+def test_a_series_that_kills_its_worker_every_time_is_answered(
+    tmp_path: Path, pacs: SmallPacs, small_phantom_files: list[Path]
+) -> None:
+    """After the last attempt a page and a report say so in the PACS, and the job is failed."""
+    options = "[models]\nmax_attempts = 1\n"
+    with running_node(tmp_path / "node", [("pacs", pacs.ae_title, pacs.port)], options=options) as node:
+        send_and_note(node.port, small_phantom_files, [])
+        node.wait(lambda: [one for one in node.log if one["event"] == "analysis_started"], 60)
+        for pid in node.worker_pids():
+            os.kill(pid, signal.SIGKILL)
+        arrived = [dcmread(one.path) for one in pacs.wait_for(2, timeout_s=120)]
+        (job,) = node.status()["series"]
+    assert job["state"] == "failed"
+    assert job["reason"] == "the analysis broke off 1 times without an answer"
+    assert {one.Modality for one in arrived} == {"SR", "OT"}
+    assert all(one.SeriesDescription.startswith("NOT ANALYSED") for one in arrived)
