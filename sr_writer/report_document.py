@@ -144,11 +144,15 @@ def code_answer(name: Code, value: Code) -> sr.ContentItem:
 def _document(
     frame: ReportFrame, variant: str, content: sr.MeasurementReport, context: ResultContext, uids: ResultUids
 ) -> Dataset:
-    """Return the object around a content tree, without identity and evidence."""
+    """Return the object around a content tree, without identity and evidence.
+
+    The library copies a tree and searches it for references, which takes longer than building it; the
+    evidence is written here. So it gets the root alone, and the tree is put below it afterwards.
+    """
     kind = ResultKind.MEASUREMENT_REPORT
     document: Dataset = _SOP_CLASSES[frame.form.report](
         evidence=[evidence_template(frame.segmentation)],
-        content=content[0],
+        content=_content([], [], context)[0],
         series_instance_uid=uids.series(kind, variant),
         series_number=context.series_number(kind),
         sop_instance_uid=uids.instance(kind, variant),
@@ -162,6 +166,9 @@ def _document(
         coding_schemes=[private_scheme()] if _uses_private_codes(content[0]) else None,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
+    document.ContentSequence = content[0].ContentSequence
+    if "PertinentOtherEvidenceSequence" in document:
+        del document.PertinentOtherEvidenceSequence
     return document
 
 
