@@ -104,7 +104,7 @@ class _Page(Canvas):
 
     def notice(self, content: FilmContent) -> None:
         """That nothing was found, below the table: the most important sentence of such a page."""
-        self.text((_MARGIN, _TABLE_TOP + 4 * _TABLE_PITCH + 12), content.notice, TITLE_PX, WARNING)
+        self.text((_MARGIN, _TABLE_TOP + 4 * _TABLE_PITCH), content.notice, TITLE_PX, WARNING)
 
     def overview(self, shown: Overview, content: FilmContent) -> None:
         """Both lungs from the front, beside each zone its score."""
