@@ -76,4 +76,6 @@ class Corrections:
 
 
 def _instance_uid(content: bytes) -> str:
-    return str(dcmread(BytesIO(content), specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+    return str(
+        dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).SOPInstanceUID
+    )

@@ -24,13 +24,14 @@ from lesionnode.installed_models import model_folders
 from lesionnode.pipeline import (
     Progress,
     analyse_series,
-    encoded,
     refusal_of,
     refused_json,
     result_context,
     result_json,
 )
 from scp.selection import Candidate, choose
+from sr_writer.context import ResultContext
+from sr_writer.elements import part_10
 from sr_writer.encapsulated_pdf import pdf_of
 from sr_writer.fhir_bundle import FILE_NAME as FHIR_FILE
 from sr_writer.results import write_refusal, write_results
@@ -166,16 +167,9 @@ def _analyse(
                 _write_refusal(paths, str(error), output, engine, model, settings)
         raise
     start = time.perf_counter()
-    context = result_context(
-        settings,
-        generation=1,
-        source_digests=_digests(paths),
-        provider=analysed.provider,
-        content_time_s=time.time(),
-    )
-    results = write_results(analysed.analysis, context)
+    results = write_results(analysed.analysis, _context(paths, analysed.provider, settings))
     for one in results.objects:
-        (output / _FILE_NAMES[one.kind]).write_bytes(encoded(one))
+        (output / _FILE_NAMES[one.kind]).write_bytes(part_10(one.dataset))
         if one.kind is ResultKind.DOCUMENT:
             (output / _PDF_FILE).write_bytes(pdf_of(one.dataset))
     for file in results.files:
@@ -188,15 +182,15 @@ def _write_refusal(
     paths: Sequence[Path], reason: str, output: Path, engine: Engine, model: str, settings: Settings
 ) -> None:
     """Write the page and the report that a PACS would get in place of results."""
-    context = result_context(
-        settings,
-        generation=1,
-        source_digests=_digests(paths),
-        provider=engine.open(model)[1].provider,
-        content_time_s=time.time(),
-    )
+    context = _context(paths, engine.open(model)[1].provider, settings)
     for one in write_refusal(refusal_of(paths, reason, engine, model), context).objects:
-        (output / _FILE_NAMES[one.kind]).write_bytes(encoded(one))
+        (output / _FILE_NAMES[one.kind]).write_bytes(part_10(one.dataset))
+
+
+def _context(paths: Sequence[Path], provider: str, settings: Settings) -> ResultContext:
+    return result_context(
+        settings, generation=1, source_digests=_digests(paths), provider=provider, content_time_s=time.time()
+    )
 
 
 def _digests(paths: Sequence[Path]) -> dict[SOPInstanceUID, str]:

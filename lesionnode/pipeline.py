@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from core.domain import (
     Predecessor,
     Refusal,
     Region,
-    ResultObject,
     Side,
     SOPInstanceUID,
 )
@@ -215,13 +213,6 @@ def refused_json(reason: str, model: str) -> dict[str, Any]:
         "severity_score": None,
         "timings_s": {},
     }
-
-
-def encoded(result: ResultObject) -> bytes:
-    """Return a result object as the bytes of its Part 10 file."""
-    stream = BytesIO()
-    result.dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
 
 
 def result_context(

@@ -34,7 +34,6 @@ from lesionnode.paths import ledger_path
 from lesionnode.pipeline import (
     Analysed,
     analyse_series,
-    encoded,
     refusal_of,
     refused_json,
     result_context,
@@ -43,6 +42,7 @@ from lesionnode.pipeline import (
 from scp.completion import WORKER_BELL, destinations
 from scp.courier import ring_lanes
 from sr_writer.context import ResultContext
+from sr_writer.elements import part_10
 from sr_writer.results import write_refusal, write_results
 
 _LEASE_S = 60.0
@@ -188,7 +188,7 @@ class Worker:
         )
 
     def _stored(self, claimed: ClaimedJob, result: ResultObject) -> StoredResult:
-        content = encoded(result)
+        content = part_10(result.dataset)
         return StoredResult(
             kind=result.kind.value,
             sop_class_uid=str(result.dataset.SOPClassUID),

@@ -54,6 +54,7 @@ def choose_encodings(
     fixed
         By kind the variant that the peer has already: the rest has to fit.
     """
+    fixed = fixed or {}
     by_place = {(one.kind, one.variant): one for one in offered}
     kinds = dict.fromkeys(kind for kind, _ in by_place)
 
@@ -62,8 +63,8 @@ def choose_encodings(
 
     def rank(form: ResultForm) -> tuple[int, int, int]:
         taken = [one for kind in kinds if (one := of(form, kind)) is not None]
-        variants = {kind: form.variant(ResultKind(kind)) for kind in fixed or {}}
-        fits = all(not variant or variant == (fixed or {})[kind] for kind, variant in variants.items())
+        variants = {kind: form.variant(ResultKind(kind)) for kind in fixed}
+        fits = all(not variant or variant == fixed[kind] for kind, variant in variants.items())
         return fits, sum(one.sop_class_uid in accepted for one in taken), len(taken)
 
     # `max` returns the first of equals: the wanted form, then what is to take its place, then whatever else

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
-from pydicom import dcmread, dcmwrite
+from pydicom import dcmread
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -22,7 +22,7 @@ from core.errors import ResultEncodingError
 from core.patient import IDENTIFICATION
 from core.uid import derived_uid
 from sr_writer.character_sets import TextPlan
-from sr_writer.elements import character_set_terms, raw_element, raw_text, uid_element, write_as_is
+from sr_writer.elements import character_set_terms, part_10, raw_element, raw_text, uid_element, write_as_is
 from sr_writer.identity import OF_THE_PATIENT
 from sr_writer.uids import tracked_over_time
 
@@ -132,9 +132,7 @@ def _tracking_uids(results: Sequence[Dataset]) -> Iterator[str]:
 
 
 def _corrected(result: Dataset, patient: PatientAtPeer, uids: Mapping[str, str]) -> Dataset:
-    buffer = BytesIO()
-    dcmwrite(buffer, result, enforce_file_format=True)
-    new = dcmread(BytesIO(buffer.getvalue()))
+    new = dcmread(BytesIO(part_10(result)))
     _replace_uids(new, uids)
     for keyword in OF_THE_PATIENT:
         if keyword in new:
@@ -164,9 +162,7 @@ def _replace_uids(dataset: Dataset, uids: Mapping[str, str]) -> None:
 
 def _encoded(result: Dataset, patient: PatientAtPeer) -> bytes:
     """Encode a result and compare the patient in the written bytes."""
-    buffer = BytesIO()
-    dcmwrite(buffer, result, enforce_file_format=True)
-    content = buffer.getvalue()
+    content = part_10(result)
     written = dcmread(BytesIO(content), stop_before_pixels=True)
     if _identification(written, ()) != dict(patient.values):
         raise ResultEncodingError("The patient of a corrected result is not the one that the PACS named.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
 
-from pydicom import config
+from pydicom import config, dcmwrite
 from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement
@@ -26,6 +27,13 @@ _LOSSY_ATTRIBUTES = ("LossyImageCompression", "LossyImageCompressionRatio", "Los
 _SPECIFIC_CHARACTER_SET = Tag("SpecificCharacterSet")
 # PS3.5 7.1.2: tag, value representation, two reserved bytes, length.
 _SEQUENCE_HEADER_BYTES = 12
+
+
+def part_10(dataset: Dataset) -> bytes:
+    """Return a data set as the bytes of its file (PS3.10 7.1)."""
+    buffer = BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def character_set_terms(source: Dataset) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 
-from pydicom import dcmread, dcmwrite
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from core.domain import (
@@ -20,6 +20,7 @@ from core.domain import (
 from core.errors import ResultEncodingError
 from core.forms import ResultForm, note_variant
 from sr_writer.context import ResultContext, is_plain_text
+from sr_writer.elements import part_10
 from sr_writer.encapsulated_pdf import encapsulated_pdf
 from sr_writer.fhir_bundle import FILE_NAME, encoded_bundle, fhir_bundle
 from sr_writer.identity import SourceIdentity
@@ -159,9 +160,7 @@ class _Written:
 
 def _encoded(result: Dataset, identity: SourceIdentity) -> Dataset:
     """Encode a result, verify the bytes and return them parsed."""
-    buffer = BytesIO()
-    dcmwrite(buffer, result, enforce_file_format=True)
-    encoded = buffer.getvalue()
+    encoded = part_10(result)
     identity.verify(encoded)
     return dcmread(BytesIO(encoded))
 
