@@ -1,6 +1,7 @@
 """The configuration: one TOML file, read once into frozen settings."""
 
 from config.loader import load_settings
+from config.retention import RetentionSettings
 from config.settings import (
     DEFAULT_MODEL,
     AnalyseRule,
@@ -9,6 +10,7 @@ from config.settings import (
     NodeSettings,
     PatientRule,
     PeerSettings,
+    Priority,
     ReceptionSettings,
     Settings,
     SourceSettings,
@@ -22,7 +24,9 @@ __all__ = [
     "NodeSettings",
     "PatientRule",
     "PeerSettings",
+    "Priority",
     "ReceptionSettings",
+    "RetentionSettings",
     "Settings",
     "SourceSettings",
     "load_settings",

@@ -11,8 +11,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from config.retention import RetentionSettings
+from config.section import Section as _Section
 from core.domain import AETitle, Language, ResultKind
 from core.forms import ReportClass, ResultForm, SegmentationEncoding
 
@@ -27,6 +29,15 @@ class AnalyseRule(StrEnum):
 
     BEST_PER_ACQUISITION = "best-per-acquisition"
     EVERY = "every"
+    NONE = "none"
+
+
+class Priority(StrEnum):
+    """Whose series go first."""
+
+    URGENT = "urgent"
+    ROUTINE = "routine"
+    LOW = "low"
 
 
 class PatientRule(StrEnum):
@@ -78,10 +89,6 @@ NameText = Annotated[str, AfterValidator(_name)]
 HostText = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, coerce_numbers_to_str=True)
 
 
 class NodeSettings(_Section):
@@ -144,6 +151,12 @@ class SourceSettings(_Section):
     model: NameText = DEFAULT_MODEL
     send_to: Annotated[tuple[NameText, ...], Field(min_length=1)]
     analyse: AnalyseRule = AnalyseRule.BEST_PER_ACQUISITION
+    priority: Priority = Priority.ROUTINE
+    """Whether its series are analysed and delivered before those of others, or after them."""
+    max_age_days: Annotated[float, Field(gt=0)] | None = None
+    """Scans older than this are kept and not analysed; every age is analysed where absent."""
+    series_per_hour: Annotated[int, Field(ge=1)] | None = None
+    """What it sends beyond so many analyses an hour waits as with low priority; no limit where absent."""
 
 
 class ReceptionSettings(_Section):
@@ -216,6 +229,7 @@ class Settings(_Section):
     models: ModelSettings = ModelSettings()
     results: ResultSettings = ResultSettings()
     delivery: DeliverySettings = DeliverySettings()
+    retention: RetentionSettings = RetentionSettings()
 
     def peer(self, name: str) -> PeerSettings | None:
         """Return the peer of that name."""
@@ -234,6 +248,7 @@ class Settings(_Section):
         ):
             for name in sorted({name for name in names if names.count(name) > 1}):
                 faults.append(f'{kind}: found the name "{name}" more than once, wanted every name once')
+        faults += self.retention.cross_faults(self.reception.disk_floor_mb)
         return faults + self._overlapping_sources()
 
     def _overlapping_sources(self) -> list[str]:

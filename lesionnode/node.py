@@ -25,6 +25,7 @@ from lesionnode.installed_models import require_models
 from lesionnode.loops import Loop
 from lesionnode.paths import ledger_location, lock_path, node_name, owner_prefix
 from lesionnode.recovery import recover
+from lesionnode.retaining import retention_loop
 from lesionnode.roles import EVERY_ROLE, Role
 from lesionnode.service_manager import notify, watchdog_interval_s
 from lesionnode.supervisor import Supervisor
@@ -126,6 +127,7 @@ class Node:
         )
         self._receiver.start()
         self._loops.append(self._completion_loop(ledger, Shelving(ledger, spool, node)))
+        self._loops.append(retention_loop(self._settings, ledger, spool))
 
     def _start_delivering(self, ledger: Ledger) -> None:
         corrections = Corrections(ledger, Spool(self._settings.node.data_folder))

@@ -10,9 +10,9 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
@@ -35,11 +35,15 @@ from lesionnode.production import Encoded, Order, Production
 from scp.completion import WORKER_BELL, destinations
 from scp.courier import ring_lanes
 
+_T = TypeVar("_T")
+
 _LEASE_S = 60.0
 _RENEW_S = 5.0
 _POLL_S = 1.0
 _RETRY_S = 10.0
-_DISK_RETRY_S = 10.0
+#: Waits of a result for space: short at first, because space may come soon.
+_FIRST_DISK_RETRY_S = 1.0
+_LONGEST_DISK_RETRY_S = 10.0
 #: No step of an analysis takes so long, not even a model's first batch on a slow CPU.
 _HANGS_AFTER_S = 1800.0
 
@@ -83,6 +87,9 @@ class Worker:
             while not self._stopping.is_set() and os.getppid() == self._parent:
                 try:
                     busy = self.step()
+                except SpoolError as error:
+                    get_logger().error("worker_waits_for_ledger", reason=str(error))
+                    busy = self._stopping.wait(_POLL_S)
                 except Exception:  # noqa: BLE001 - border: the loop of a service goes on
                     get_logger().error("worker_failed", exc_info=True)
                     busy = False
@@ -114,7 +121,7 @@ class Worker:
                 log.error("analysis_broke", exc_info=True)
                 self._try_again(claimed, f"internal error: {type(error).__name__}")
                 return True
-            kept = jobs.finish(self._ledger, claimed, end, destinations(self._settings), time.time())
+            kept = self._finished(claimed, end)
         log.info(
             "analysis_ended" if kept else "analysis_claim_lost",
             state=end.state.value,
@@ -157,14 +164,33 @@ class Worker:
         return stored
 
     def _kept(self, claimed: ClaimedJob, file: Encoded) -> Path:
+        return self._once_there_is_space(
+            claimed,
+            lambda: self._spool.keep_result(claimed.id, file.name, file.content, ending=file.ending),
+        )
+
+    def _finished(self, claimed: ClaimedJob, end: JobEnd) -> bool:
+        """Record the end of a job; False where the claim was lost meanwhile.
+
+        The lease may run out while the ledger takes nothing. That costs nothing where this is the only
+        worker; where there are others, one of them may do the analysis again.
+        """
+        to = destinations(self._settings)
+        return self._once_there_is_space(
+            claimed, lambda: jobs.finish(self._ledger, claimed, end, to, time.time())
+        )
+
+    def _once_there_is_space(self, claimed: ClaimedJob, write: Callable[[], _T]) -> _T:
+        """Write until it works: a full disk must not cost a second inference, so what was made waits here."""
+        wait_s = _FIRST_DISK_RETRY_S
         while True:
             try:
-                return self._spool.keep_result(claimed.id, file.name, file.content, ending=file.ending)
+                return write()
             except SpoolError as error:
-                # A full disk must not cost a second inference: the object waits here until there is space.
                 get_logger().error("result_waits_for_disk", job=claimed.id, reason=str(error))
-                if self._stopping.wait(_DISK_RETRY_S):
+                if self._stopping.wait(wait_s):
                     raise
+                wait_s = min(2 * wait_s, _LONGEST_DISK_RETRY_S)
                 self._mark_progress()  # waiting for space is no hang
 
     def _mark_progress(self, _step: str = "", _share: float = 0.0) -> None:
@@ -174,13 +200,16 @@ class Worker:
         get_logger().error("analysis_failed", job=claimed.id, attempt=claimed.attempt, reason=reason)
         if claimed.attempt >= self._settings.models.max_attempts and self._gave_up(claimed, reason):
             return
-        jobs.try_again(
-            self._ledger,
+        self._once_there_is_space(
             claimed,
-            reason,
-            due_at=time.time() + _RETRY_S * claimed.attempt,
-            max_attempts=self._settings.models.max_attempts,
-            now=time.time(),
+            lambda: jobs.try_again(
+                self._ledger,
+                claimed,
+                reason,
+                due_at=time.time() + _RETRY_S * claimed.attempt,
+                max_attempts=self._settings.models.max_attempts,
+                now=time.time(),
+            ),
         )
 
     def _gave_up(self, claimed: ClaimedJob, reason: str) -> bool:
@@ -193,7 +222,7 @@ class Worker:
             get_logger().warning("refusal_not_sent", job=claimed.id, exc_info=True)
             return False
         end = JobEnd(JobState.FAILED, reason, refused_json(said, claimed.model), notice)
-        jobs.finish(self._ledger, claimed, end, destinations(self._settings), time.time())
+        self._finished(claimed, end)
         ring_lanes(self._settings)
         return True
 

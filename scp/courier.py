@@ -91,18 +91,34 @@ class Courier:
         self._owner = owner
         self._now = now
         self._correct = correct
+        self._outcomes: list[Attempted] = []
         # The stored bytes are sent as they are, not decoded and encoded again; the switch is global.
         _config.STORE_SEND_CHUNKED_DATASET = True
 
     def step(self) -> int:
-        """Send the objects of one job that are due; return how many were attempted."""
+        """Send the objects of one job that are due; return how many were attempted.
+
+        Raises
+        ------
+        SpoolError
+            The ledger takes nothing. What became of objects that were sent is recorded in the next step.
+        """
+        self._record_outcomes()
         due = deliveries.claim_for_peer(
             self._ledger, self._peer.name, self._owner, lease_s=LEASE_S, now=self._now()
         )
         if not due:
             return 0
-        outcomes = self._send(due)
-        deliveries.record(self._ledger, outcomes, self._now())
+        self._outcomes = self._send(due)
+        self._record_outcomes()
+        return len(due)
+
+    def _record_outcomes(self) -> None:
+        """Record what became of what was sent; kept until that works, or it would be sent once more."""
+        if not self._outcomes:
+            return
+        deliveries.record(self._ledger, self._outcomes, self._now())
+        outcomes, self._outcomes = self._outcomes, []
         for outcome in outcomes:
             log = get_logger(peer=self._peer.name, object=outcome.sent.sop_instance_uid)
             if outcome.state is DeliveryState.DELIVERED:
@@ -114,7 +130,6 @@ class Courier:
                 self._tell(IncidentKind.OBJECT_LEFT_OUT, outcome, outcome.sent.kind)
             else:
                 log.warning("result_not_delivered", attempt=outcome.due.attempt, reason=outcome.reason)
-        return len(due)
 
     def _tell(self, kind: IncidentKind, outcome: Attempted, subject: str) -> None:
         """Tell loudly that a result will not arrive: nobody waits for ever without knowing."""

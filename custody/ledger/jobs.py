@@ -13,7 +13,8 @@ from core.domain import ResultKind, SeriesInstanceUID, SeriesKey, StudyInstanceU
 from core.log import get_logger
 from custody.ledger.destinations import Destinations, create_deliveries, supersede_deliveries
 from custody.ledger.engine import Ledger, new_id
-from custody.ledger.states import DeliveryState, JobState
+from custody.ledger.lanes import low_lane_starves
+from custody.ledger.states import DeliveryState, JobState, Lane
 from custody.ledger.tables import delivery, job, result_object, series
 
 
@@ -101,6 +102,9 @@ def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now:
     A job that broke its last attempt off is handed out once more, for the word about it only
     (`ClaimedJob.attempt` is beyond the most then). One that kills even that is set to failed here: a series
     that kills the worker must not do so for ever.
+
+    Lanes go in their order, and in each whatever was due first; only where the low lane starves
+    (`custody.ledger.lanes`) it has one turn.
     """
     overdue = and_(job.c.state == JobState.RUNNING.value, job.c.lease_until < now)
     with ledger.write() as connection:
@@ -114,9 +118,12 @@ def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now:
         for failed in given_up:
             get_logger().error("analysis_failed", job=failed.id, attempt=failed.attempt, reason=reason)
         waiting = and_(job.c.state == JobState.QUEUED.value, job.c.due_at <= now)
+        due = or_(waiting, overdue)
+        if low_lane_starves(connection, now):
+            due = and_(waiting, job.c.lane == Lane.LOW.value)
         first = (
             select(job.c.id)
-            .where(or_(waiting, overdue))
+            .where(due)
             .order_by(job.c.lane, job.c.due_at)
             .limit(1)
             .with_for_update(skip_locked=True)  # another machine may take another one at the same moment
@@ -175,6 +182,8 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
                 triage=end.triage,
                 finished_at=now,
                 lease_until=None,
+                results_purged_at=None,  # an earlier end of the same job may have had results that are gone
+                results_gone_at=None,
             )
         )
         if done.rowcount != 1:

@@ -141,11 +141,13 @@ manifest = Table(
     Column("written_at", Float, nullable=False),
     #: Checksum of the package on shared storage; NULL where there is none.
     Column("package_sha256", String(64)),
-    #: When its images were deleted, and why.
+    #: When it was decided to delete its images, and why; when no file of them was left.
     Column("purged_at", Float),
     Column("purged_because", Text),
+    Column("files_gone_at", Float),
     Index("ix_manifest_written", "written_at"),
     Index("ix_manifest_age", "purged_at", "written_at"),
+    Index("ix_manifest_unfinished", "files_gone_at", "purged_at"),
 )
 
 #: One generation of one series on its way through the node; also the analysis queue.
@@ -173,13 +175,15 @@ job = Table(
     #: Who goes first: `custody.ledger.states.Lane`, then by what was found (the severity score).
     Column("lane", Integer, nullable=False, server_default=text("1")),
     Column("triage", Integer, nullable=False, server_default=text("0")),
-    #: When its result objects were deleted.
+    #: When it was decided to delete its results; when no file of them was left.
     Column("results_purged_at", Float),
+    Column("results_gone_at", Float),
     UniqueConstraint("series_id", "generation"),
     Index("ix_job_queue", "state", "lane", "due_at"),
     Index("ix_job_sealed", "sealed_at"),
     Index("ix_job_finished", "finished_at"),
     Index("ix_job_results_age", "results_purged_at", "finished_at"),
+    Index("ix_job_results_unfinished", "results_gone_at", "results_purged_at"),
 )
 
 result_object = Table(
