@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from custody.ledger import completion, instances
 from custody.ledger.completion import OpenSeries
+from custody.manifest import KeptInstance
 
 
 def why_not_again(connection: Connection, one: OpenSeries) -> str | None:
@@ -19,13 +20,17 @@ def why_not_again(connection: Connection, one: OpenSeries) -> str | None:
     if not deleted:
         return None
     here = [kept for kept in instances.of_series(connection, one.series_id) if kept.set_aside is None]
-    known = {(kept.sop_instance_uid, kept.sha256) for kept in deleted}
-    known |= {(kept.sop_instance_uid, kept.sha256) for kept in here if kept.generation is not None}
-    nothing_new = {(kept.sop_instance_uid, kept.sha256) for kept in here if kept.generation is None} <= known
-    analysed_at = completion.analysed_at(connection, one.series_id)
-    if nothing_new and analysed_at is not None:
-        day = datetime.fromtimestamp(analysed_at, UTC).astimezone().strftime("%Y-%m-%d")
-        return f"the same images were analysed on {day}; the result stands"
+    result = completion.newest_result(connection, one.series_id)
+    if result is not None:
+        generation, finished_at = result
+        analysed = {
+            _content(kept)
+            for kept in (*deleted, *here)
+            if kept.generation is not None and kept.generation <= generation
+        }
+        if {_content(kept) for kept in here} <= analysed:
+            day = datetime.fromtimestamp(finished_at, UTC).astimezone().strftime("%Y-%m-%d")
+            return f"the same images were analysed on {day}; the result stands"
     images = {kept.sop_instance_uid for kept in here}
     missing = {kept.sop_instance_uid for kept in deleted} - images
     if not missing:
@@ -34,3 +39,7 @@ def why_not_again(connection: Connection, one: OpenSeries) -> str | None:
         f"{len(images)} images are here, {len(missing)} more of the series were deleted since they came "
         "(retention): send the whole series again"
     )
+
+
+def _content(kept: KeptInstance) -> tuple[str, str]:
+    return kept.sop_instance_uid, kept.sha256

@@ -163,16 +163,19 @@ def facts_of_analysed(connection: Connection, series_id: str) -> list[Mapping[st
     return [*facts_of(connection, series_id), *deleted]
 
 
-def analysed_at(connection: Connection, series_id: str) -> float | None:
-    """Return when the newest result of a series was made that is still here; None where there is none."""
-    newest: float | None = connection.execute(
-        select(func.max(job.c.finished_at)).where(
+def newest_result(connection: Connection, series_id: str) -> tuple[int, float] | None:
+    """Return generation and time of the newest result of a series that is still here; None for none."""
+    found = connection.execute(
+        select(job.c.generation, job.c.finished_at)
+        .where(
             job.c.series_id == series_id,
             job.c.state == JobState.ANALYSED.value,
             job.c.results_purged_at.is_(None),
         )
-    ).scalar_one()
-    return newest
+        .order_by(job.c.generation.desc())
+        .limit(1)
+    ).first()
+    return (found.generation, found.finished_at) if found is not None else None
 
 
 def sealed_since(connection: Connection, source: str, since: float) -> int:
