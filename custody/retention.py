@@ -22,7 +22,7 @@ _PAGE = 200
 _MOST = 50
 #: However full the disk is, what came or ended within this time stays: somebody may be sending it again.
 _NEVER_BEFORE_S = 3600.0
-_PAUSE_S = 10.0
+_PAUSE_S = 5.0
 _PAUSE_BETWEEN_PAGES_S = 1.0
 _BETWEEN_PASSES_S = 600.0
 _BETWEEN_PASSES_FOR_ROOM_S = 60.0
