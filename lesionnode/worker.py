@@ -159,6 +159,7 @@ class Worker:
                         sha256=file.sha256,
                         variant=file.object.variant,
                         size_bytes=len(file.content),
+                        series_instance_uid=str(file.object.dataset.SeriesInstanceUID),
                     )
                 )
         return stored
@@ -258,20 +259,26 @@ class Worker:
 
 
 def _predecessors(replaced: Sequence[Replaced]) -> Iterator[Predecessor]:
-    """Yield what a new result replaces; the files say in which series it stands."""
+    """Yield what a new result replaces."""
     for earlier in replaced:
         one = earlier.stored
-        try:
-            header = dcmread(one.path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
-            series = str(header.SeriesInstanceUID)
-        except (OSError, InvalidDicomError, ValueError, AttributeError, KeyError):
-            get_logger().warning("replaced_result_unreadable", object=one.sop_instance_uid)
-            continue
-        yield Predecessor(
-            kind=ResultKind(one.kind),
-            variant=one.variant,
-            series_instance_uid=series,
-            sop_class_uid=one.sop_class_uid,
-            sop_instance_uid=one.sop_instance_uid,
-            peers=earlier.peers,
-        )
+        series = one.series_instance_uid or _series_of_file(one)
+        if series is not None:
+            yield Predecessor(
+                kind=ResultKind(one.kind),
+                variant=one.variant,
+                series_instance_uid=series,
+                sop_class_uid=one.sop_class_uid,
+                sop_instance_uid=one.sop_instance_uid,
+                peers=earlier.peers,
+            )
+
+
+def _series_of_file(one: StoredResult) -> str | None:
+    """Return the series of a result where the ledger does not name it: a corrected one, or an old one."""
+    try:
+        header = dcmread(one.path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+        return str(header.SeriesInstanceUID)
+    except (OSError, InvalidDicomError, ValueError, AttributeError, KeyError):
+        get_logger().warning("replaced_result_unreadable", object=one.sop_instance_uid)
+        return None

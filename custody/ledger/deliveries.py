@@ -217,6 +217,7 @@ def keep_corrected(
             values = {
                 "id": new.id,
                 "sop_instance_uid": new.sop_instance_uid,
+                "series_instance_uid": None,
                 "path": str(new.path),
                 "sha256": sha256,
                 "corrected": corrected,

@@ -69,6 +69,7 @@ class StoredResult:
     sha256: str
     variant: str = ""
     size_bytes: int = 0
+    series_instance_uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,7 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
                     corrected="",
                     sop_class_uid=stored.sop_class_uid,
                     sop_instance_uid=stored.sop_instance_uid,
+                    series_instance_uid=stored.series_instance_uid,
                     path=str(stored.path),
                     sha256=stored.sha256,
                     size_bytes=stored.size_bytes,
@@ -322,6 +324,7 @@ def replaced(ledger: Ledger, claimed: ClaimedJob) -> tuple[Replaced, ...]:
                 path=Path(row.path),
                 sha256=row.sha256,
                 variant=row.variant,
+                series_instance_uid=row.series_instance_uid,
             ),
             frozenset(peers[row.id]),
         )

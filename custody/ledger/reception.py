@@ -221,12 +221,10 @@ def record_identical(
 
     Parameters
     ----------
-    ledger, series_id, caller
-        Of what, from whom.
+    ledger, series_id, caller, now
+        Of what, from whom, when.
     content
         SOP Instance UID and digest of the copy.
-    now
-        Seconds since 1970 UTC.
 
     Returns
     -------
@@ -235,8 +233,7 @@ def record_identical(
     """
 
     def work(connection: Connection) -> bool:
-        # First, because this locks the series: from here on nothing of it is deleted.
-        _record_source(connection, series_id, caller, now)
+        _record_source(connection, series_id, caller, now)  # locks the series: nothing of it is deleted now
         return content[1] in _known_contents(connection, series_id, content[0])
 
     return ledger.write_together(work, order=series_id)

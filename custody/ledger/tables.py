@@ -199,6 +199,8 @@ result_object = Table(
     Column("corrected", String(64), nullable=False, server_default=text("''")),
     Column("sop_class_uid", String(64), nullable=False),
     Column("sop_instance_uid", String(64), nullable=False, index=True),
+    #: Whatever replaces it cites the series, also when the file is deleted; NULL: look into the file.
+    Column("series_instance_uid", String(64)),
     Column("path", Text, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False, server_default=text("0")),

@@ -64,10 +64,17 @@ class SmallDisk:
         if self.mark is not None:
             self.mark.write_text(str(leave_bytes))
             return
+        piece = 2**20
         with (self.folder / "filler").open("ab") as file:
-            usage = os.statvfs(self.folder)
-            wanted = usage.f_bavail * usage.f_frsize - leave_bytes
-            os.posix_fallocate(file.fileno(), 0, max(wanted, 1))
+            while piece >= 4096 and (over := self._free_bytes() - leave_bytes) > 0:
+                try:
+                    os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, min(piece, over))
+                except OSError:  # somebody else took the last of it
+                    piece //= 2
+
+    def _free_bytes(self) -> int:
+        usage = os.statvfs(self.folder)
+        return usage.f_bavail * usage.f_frsize
 
     def empty(self) -> None:
         """Give the space back."""

@@ -32,7 +32,8 @@ _FOREIGN = {".venv", "dist", "build", "node_modules", "demo-output"}
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 _KEY_ROW = re.compile(
-    r"^\| `((?:node|peers|sources|reception|models|results|delivery)\.\w+)` \| (.+?) \|", re.MULTILINE
+    r"^\| `((?:node|peers|sources|reception|models|results|delivery|retention)\.\w+)` \| (.+?) \|",
+    re.MULTILINE,
 )
 
 

@@ -32,6 +32,7 @@ def upgrade() -> None:
     op.create_index("ix_job_finished", "job", ["finished_at"])
     op.create_index("ix_job_results_age", "job", ["results_purged_at", "finished_at"])
     op.create_index("ix_job_results_unfinished", "job", ["results_gone_at", "results_purged_at"])
+    op.add_column("result_object", sa.Column("series_instance_uid", sa.String(length=64)))
     op.add_column(
         "result_object",
         sa.Column("size_bytes", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -156,6 +157,7 @@ def downgrade() -> None:
         op.drop_table(table)
     op.drop_index("ix_delivery_delivered", "delivery")
     op.drop_column("result_object", "size_bytes")
+    op.drop_column("result_object", "series_instance_uid")
     for name in (
         "ix_job_results_unfinished",
         "ix_job_results_age",
