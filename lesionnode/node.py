@@ -23,7 +23,7 @@ from lesionnode.clock_watch import ClockWatch
 from lesionnode.corrections import Corrections
 from lesionnode.installed_models import require_models
 from lesionnode.loops import Loop
-from lesionnode.paths import ledger_location, lock_path, node_name, owner_prefix
+from lesionnode.paths import lock_path, node_name, open_ledger, owner_prefix
 from lesionnode.recovery import recover
 from lesionnode.roles import EVERY_ROLE, Role
 from lesionnode.service_manager import notify, watchdog_interval_s
@@ -102,7 +102,7 @@ class Node:
         spool = Spool(self._settings.node.data_folder, floor_bytes=floor_bytes)
         for role in sorted(self._roles):
             self._held.callback(_lock(self._settings, role).close)
-        ledger = Ledger(ledger_location(self._settings))
+        ledger = open_ledger(self._settings)
         self._held.callback(ledger.close)
         ledger.migrate()
         recover(ledger, spool, self._settings, self._roles)

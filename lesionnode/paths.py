@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 from config import Settings
+from custody.ledger import Ledger
 from lesionnode.roles import Role
 
 
@@ -30,6 +31,11 @@ def node_name(settings: Settings) -> str:
 def owner_prefix(settings: Settings, role: Role) -> str:
     """Return how the owners of claims begin that processes of this node make in a role."""
     return f"{node_name(settings)}-{role.value}-"
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """Return the node's ledger; nothing is read yet."""
+    return Ledger(ledger_location(settings), settings.node.data_folder)
 
 
 def lock_path(settings: Settings, role: Role) -> Path:

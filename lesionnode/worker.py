@@ -22,14 +22,14 @@ from core.domain import Predecessor, ResultKind
 from core.errors import NodeError, SpoolError
 from core.log import get_logger
 from custody.doorbell import Doorbell
-from custody.ledger import Ledger, jobs, services
+from custody.ledger import jobs, services
 from custody.ledger.instances import sealed_series
 from custody.ledger.jobs import ClaimedJob, JobEnd, Replaced, StoredResult
 from custody.ledger.states import JobState
 from custody.spool import Spool
 from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
-from lesionnode.paths import ledger_location
+from lesionnode.paths import open_ledger
 from lesionnode.pipeline import refused_json
 from lesionnode.production import Encoded, Order, Production
 from scp.completion import WORKER_BELL, destinations
@@ -59,7 +59,7 @@ class Worker:
         self._settings = settings
         self._owner = owner
         self._parent = os.getppid()
-        self._ledger = Ledger(ledger_location(settings))
+        self._ledger = open_ledger(settings)
         self._spool = Spool(settings.node.data_folder)
         self._engine = Engine(settings.models, model_folders(settings))
         self._stopping = threading.Event()

@@ -14,6 +14,7 @@ from core.errors import SpoolDamaged
 from core.log import get_logger
 from custody.ledger.dialect import lock_series
 from custody.ledger.engine import Ledger, new_id
+from custody.ledger.files import located, recorded
 from custody.ledger.jobs import ClaimedJob
 from custody.ledger.tables import association, instance, manifest, series
 from custody.manifest import KeptInstance, Manifest, read_manifest
@@ -49,13 +50,14 @@ def shelved(connection: Connection, series_id: str) -> Iterator[KeptInstance]:
     A manifest that cannot be read counts as empty: what it held is stored again if it comes again.
     """
     for listed in _manifests(connection, series_id):
+        path = located(connection, listed.path)
         try:
-            known = read_manifest(Path(listed.path), listed.sha256).instances
+            known = read_manifest(path, listed.sha256).instances
         except SpoolDamaged as error:
             get_logger().error("manifest_unreadable", series=series_id, reason=str(error))
             continue
         for one in known:
-            yield _absolute(one, Path(listed.path))
+            yield _absolute(one, path)
 
 
 def of_generation(connection: Connection, series_id: str, generation: int) -> list[KeptInstance]:
@@ -68,8 +70,9 @@ def of_generation(connection: Connection, series_id: str, generation: int) -> li
     """
     found = {one.id: one for one in _rows(connection, series_id)}
     for listed in _manifests(connection, series_id):
-        known = read_manifest(Path(listed.path), listed.sha256).instances
-        found |= {one.id: _absolute(one, Path(listed.path)) for one in known}
+        path = located(connection, listed.path)
+        known = read_manifest(path, listed.sha256).instances
+        found |= {one.id: _absolute(one, path) for one in known}
     chosen = [
         one
         for one in found.values()
@@ -160,7 +163,7 @@ def record_manifest(ledger: Ledger, sealed: Sealed, path: Path, sha256: str, now
                 series_id=series_id,
                 generation=sealed.manifest.generation,
                 node=sealed.manifest.node,
-                path=str(path),
+                path=recorded(connection, path),
                 sha256=sha256,
                 instances=len(sealed.manifest.instances),
                 set_aside=sum(one.set_aside is not None for one in sealed.manifest.instances),

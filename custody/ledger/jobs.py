@@ -13,6 +13,7 @@ from core.domain import ResultKind, SeriesInstanceUID, SeriesKey, StudyInstanceU
 from core.log import get_logger
 from custody.ledger.destinations import Destinations, create_deliveries, supersede_deliveries
 from custody.ledger.engine import Ledger, new_id
+from custody.ledger.files import located, recorded
 from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import delivery, job, result_object, series
 
@@ -190,7 +191,7 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
                     corrected="",
                     sop_class_uid=stored.sop_class_uid,
                     sop_instance_uid=stored.sop_instance_uid,
-                    path=str(stored.path),
+                    path=recorded(connection, stored.path),
                     sha256=stored.sha256,
                     size_bytes=stored.size_bytes,
                     written_at=now,
@@ -300,6 +301,7 @@ def replaced(ledger: Ledger, claimed: ClaimedJob) -> tuple[Replaced, ...]:
             )
             .order_by(job.c.generation.desc(), result_object.c.position, delivery.c.peer)
         ).all()
+        paths = {row.id: located(connection, row.path) for row in rows}
     peers: dict[str, set[str]] = {}
     for row in rows:
         peers.setdefault(row.id, set()).add(row.peer)
@@ -310,7 +312,7 @@ def replaced(ledger: Ledger, claimed: ClaimedJob) -> tuple[Replaced, ...]:
                 kind=row.kind,
                 sop_class_uid=row.sop_class_uid,
                 sop_instance_uid=row.sop_instance_uid,
-                path=Path(row.path),
+                path=paths[row.id],
                 sha256=row.sha256,
                 variant=row.variant,
             ),
