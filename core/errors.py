@@ -5,7 +5,11 @@
     NodeError
     ├ ConfigurationError              exit status 78, every fault listed at once
     ├ SpoolError
-    │  └ SpoolFull                    C-STORE status 0xA700
+    │  ├ SpoolFull                    C-STORE status 0xA700
+    │  ├ StorageUnreachable           the shared storage; retried
+    │  ├ PackageMissing               deleted, or never published
+    │  ├ PackageDamaged               never used; published again where its files still are
+    │  └ PackageDiffers               other content under a published name
     ├ DataSetError                    a data set that cannot be taken in
     │  ├ UnparsableDataSet            C-STORE status 0xC000
     │  └ SopClassMismatch             C-STORE status 0xA900
@@ -58,6 +62,22 @@ class SpoolError(NodeError):
 
 class SpoolFull(SpoolError):
     """The disk is under its floor or refused a write; the sender keeps its copy and tries again."""
+
+
+class StorageUnreachable(SpoolError):
+    """The shared storage does not answer, refuses this node or is not mounted; it may be there later."""
+
+
+class PackageMissing(SpoolError):
+    """The shared storage does not hold the package."""
+
+
+class PackageDamaged(SpoolError):
+    """The package is not what was published; the message names the first file that differs."""
+
+
+class PackageDiffers(SpoolError):
+    """Other content is published under this name already; packages never change."""
 
 
 class DataSetError(NodeError):
