@@ -105,8 +105,8 @@ class PackageIndex:
                 bool(_PACKAGE_NAME.fullmatch(index.name) and _ARCHIVE_NAME.fullmatch(index.archive))
                 and all(_FILE_NAME.fullmatch(name) for name in names)
                 and names == sorted(set(names))
-                # Anything else in it (another format, a size below zero) would be encoded differently.
-                and all(one.size_bytes >= 0 for one in files)
+                and all(type(one.size_bytes) is int and one.size_bytes >= 0 for one in files)
+                # Whatever else may be wrong (another format, keys unknown here) is encoded differently.
                 and index.encode() == content
             )
         except (ValueError, KeyError, TypeError, RecursionError):
