@@ -31,9 +31,7 @@ _ROOMS = ("lesionnode", "scp", "inference", "sr_writer", "config", "custody", "c
 _FOREIGN = {".venv", "dist", "build", "node_modules", "demo-output"}
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
-_KEY_ROW = re.compile(
-    r"^\| `((?:node|peers|sources|reception|models|results|delivery)\.\w+)` \| (.+?) \|", re.MULTILINE
-)
+_KEY_ROW = re.compile(r"^\| `([a-z]+\.\w+)` \| (.+?) \|", re.MULTILINE)
 
 
 def _markdown() -> list[Path]:
