@@ -42,7 +42,7 @@ class StorageSettings(Section):
     """The secret that belongs to the key."""
     ca_file: Path | None = None
     """PEM file of the authority that signed the store's certificate; the system's where absent."""
-    timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    timeout_s: Annotated[float, Field(ge=1)] = 30.0
     """Limit of one request to the store; three are made."""
 
     @property

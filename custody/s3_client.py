@@ -34,7 +34,8 @@ from core.errors import SpoolFull, StorageUnreachable
 from custody.file_store import S3Access
 
 _ATTEMPTS = 3
-_FIRST_PAUSE_S = 0.2
+#: Of the time limit of a request; each further pause is four times as long.
+_FIRST_PAUSE = 0.01
 
 #: What s3fs and the libraries below it raise: `OSError` stands for answers that s3fs has translated,
 #: `KeyError` for answers that lack what every S3 store sends.
@@ -128,7 +129,7 @@ class S3Client:
                 meaning, again = self._meaning(error)
                 if not again or attempt == _ATTEMPTS:
                     raise meaning from None
-            time.sleep(_FIRST_PAUSE_S * 4 ** (attempt - 1))
+            time.sleep(self._timeout_s * _FIRST_PAUSE * 4 ** (attempt - 1))
         raise AssertionError  # pragma: no cover - count() does not end
 
     def _meaning(self, error: Exception) -> tuple[Exception, bool]:

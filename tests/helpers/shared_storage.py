@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Self
 
 import fsspec
 from moto.server import ThreadedMotoServer
@@ -89,32 +91,52 @@ def s3_storage(endpoint: str, *, timeout_s: float = 10.0) -> SharedStorage:
     return SharedStorage.open(f"s3://{BUCKET}", access)
 
 
-@contextmanager
-def scripted_server(answer: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
-    """Run a server that gives one answer to every request, or none; yield its address and what was asked."""
-    asked: list[bytes] = []
-    listener = socket.create_server(("127.0.0.1", 0))
-    open_ones: list[socket.socket] = []
+class ScriptedServer:
+    """A server that answers every request alike, and is no S3 store.
 
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            open_ones.append(connection)
-            asked.append(connection.recv(65536))
-            if answer is not None:
-                connection.sendall(answer)
+    Attributes
+    ----------
+    answer
+        What is sent, piece by piece, before the connection is closed; None to send nothing and leave it open.
+    asked
+        The beginning of each request.
+    """
+
+    def __init__(self) -> None:
+        self.answer: Iterable[bytes] | None = None
+        self.asked: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._connections: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._listen)]
+        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", asked
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
-        for connection in open_ones:
+        for thread in self._threads[1:]:
+            thread.join()
+        for connection in (self._listener, *self._connections):
             connection.close()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):  # the listener is closed at the end
+            while True:
+                connection, _ = self._listener.accept()
+                self._connections.append(connection)
+                self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
+                self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the client, or the end of the test, closes it
+            self.asked.append(connection.recv(65536))
+            if self.answer is not None:
+                for piece in self.answer:
+                    connection.sendall(piece)
+                connection.shutdown(socket.SHUT_RDWR)
