@@ -13,6 +13,7 @@ from config.settings import (
     Settings,
     SourceSettings,
 )
+from config.storage import StorageSettings
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -25,5 +26,6 @@ __all__ = [
     "ReceptionSettings",
     "Settings",
     "SourceSettings",
+    "StorageSettings",
     "load_settings",
 ]

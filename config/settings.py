@@ -11,8 +11,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from config.section import Section as _Section
+from config.storage import StorageSettings
 from core.domain import AETitle, Language, ResultKind
 from core.forms import ReportClass, ResultForm, SegmentationEncoding
 
@@ -78,10 +80,6 @@ NameText = Annotated[str, AfterValidator(_name)]
 HostText = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, coerce_numbers_to_str=True)
 
 
 class NodeSettings(_Section):
@@ -216,6 +214,7 @@ class Settings(_Section):
     models: ModelSettings = ModelSettings()
     results: ResultSettings = ResultSettings()
     delivery: DeliverySettings = DeliverySettings()
+    storage: StorageSettings = StorageSettings()
 
     def peer(self, name: str) -> PeerSettings | None:
         """Return the peer of that name."""
@@ -234,7 +233,16 @@ class Settings(_Section):
         ):
             for name in sorted({name for name in names if names.count(name) > 1}):
                 faults.append(f'{kind}: found the name "{name}" more than once, wanted every name once')
-        return faults + self._overlapping_sources()
+        return faults + self._overlapping_sources() + self.storage.cross_faults() + self._nested_storage()
+
+    def _nested_storage(self) -> list[str]:
+        shared, own = self.storage.folder, self.node.data_folder
+        if shared is None or not (shared.is_relative_to(own) or own.is_relative_to(shared)):
+            return []
+        return [
+            f'storage.shared: found "{shared}", wanted a folder apart from node.data_folder ("{own}"), which '
+            "belongs to this machine alone"
+        ]
 
     def _overlapping_sources(self) -> list[str]:
         faults = []

@@ -7,7 +7,11 @@
     ├ SpoolError
     │  ├ SpoolFull                    C-STORE status 0xA700
     │  ├ SpoolDamaged                 a file that the ledger knows is gone or is another one
-    │  └ LedgerUnavailable            C-STORE status 0xA700
+    │  ├ LedgerUnavailable            C-STORE status 0xA700
+    │  ├ StorageUnreachable           the shared storage; retried
+    │  ├ PackageMissing               deleted, or never published
+    │  ├ PackageDamaged               never used; published again where its files still are
+    │  └ PackageDiffers               other content under a published name
     ├ DataSetError                    a data set that cannot be taken in
     │  ├ UnparsableDataSet            C-STORE status 0xC000
     │  └ SopClassMismatch             C-STORE status 0xA900
@@ -68,6 +72,22 @@ class SpoolDamaged(SpoolError):
 
 class LedgerUnavailable(SpoolError):
     """The ledger's database cannot be reached or does not answer; whoever waits for it tries again."""
+
+
+class StorageUnreachable(SpoolError):
+    """The shared storage does not answer, refuses this node or is not mounted; it may be there later."""
+
+
+class PackageMissing(SpoolError):
+    """The shared storage does not hold the package."""
+
+
+class PackageDamaged(SpoolError):
+    """The package is not what was published; the message names the first file that differs."""
+
+
+class PackageDiffers(SpoolError):
+    """Other content is published under this name already; packages never change."""
 
 
 class DataSetError(NodeError):

@@ -1,4 +1,4 @@
-"""Files that must survive a power cut. Flushing and atomic renaming live here alone.
+"""The node's own files: what was received and what is delivered, durable before anybody is told so.
 
 Layout below the data folder::
 
@@ -13,20 +13,15 @@ Layout below the data folder::
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeAlias
 
 from core.errors import SpoolDamaged, SpoolError, SpoolFull
+from custody.durable import Buffer, disk_is_full, write_durably
 from custody.manifest import read_manifest
-
-Buffer: TypeAlias = bytes | bytearray | memoryview
-
-_DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Spool:
@@ -149,22 +144,10 @@ class Spool:
         return len(strangers)
 
     def _write(self, path: Path, chunks: list[Buffer]) -> Path:
-        part = path.with_suffix(".part")
         try:
-            new_folder = not path.parent.is_dir()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
-                file.flush()
-                os.fdatasync(file.fileno())
-            part.replace(path)
-            _flush_folder(path.parent)
-            if new_folder:
-                _flush_folder(path.parent.parent)
+            write_durably(path, chunks)
         except OSError as error:
-            part.unlink(missing_ok=True)
-            if error.errno in _DISK_IS_FULL:
+            if disk_is_full(error):
                 raise SpoolFull(f"the disk of {self._data_folder} is full: free some space") from None
             raise SpoolError(f"{path} cannot be written: {error.strerror}") from None
         return path
@@ -189,12 +172,3 @@ def _require_own_names(*names: str) -> None:
     for name in names:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
             raise SpoolError("a file name in the spool was not one of our own ids; nothing was written")
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename inside the folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -171,3 +171,63 @@ def test_a_wrong_destination_is_told_beside_other_faults(tmp_path: Path) -> None
 def test_an_ae_title_of_digits_needs_no_quotes_in_the_environment() -> None:
     """A variable that looks like a number is still an AE title."""
     assert load_settings(None, {"LESION_NODE__NODE__AE_TITLE": "4711"}).node.ae_title == "4711"
+
+
+@pytest.mark.parametrize(
+    "shared",
+    ["", "/mnt/lesion-node", "file:///mnt/lesion-node", "s3://bucket", "s3://bucket/pre-fix/of_it/"],
+)
+def test_shared_storage_is_a_folder_or_a_bucket(shared: str) -> None:
+    """What can be typed in, and the folder that it means."""
+    settings = load_settings(EXAMPLE, {"LESION_NODE__STORAGE__SHARED": shared})
+    assert settings.storage.shared == shared
+    assert settings.storage.folder == (Path("/mnt/lesion-node") if "mnt" in shared else None)
+
+
+@pytest.mark.parametrize(
+    "shared", ["mnt/x", "file://host/x", "s3://", "s3://b/../c", "s3://key:word@b", "gs://b"]
+)
+def test_other_kinds_of_shared_storage_are_faults(shared: str) -> None:
+    """The fault shows what is wanted."""
+    with pytest.raises(ConfigurationError, match=r"storage\.shared: .*wanted a folder"):
+        load_settings(EXAMPLE, {"LESION_NODE__STORAGE__SHARED": shared})
+
+
+def test_storage_keys_that_do_not_fit_together_are_faults(tmp_path: Path) -> None:
+    """Half an access key, keys of S3 beside a folder, the node's own folder; no fault repeats the secret."""
+    faults = faults_of(
+        tmp_path,
+        """
+        [node]
+        data_folder = "/var/lib/lesion-node"
+        [storage]
+        shared = "/var/lib/lesion-node/shared"
+        endpoint = "https://store.example:9000"
+        secret = "do-not-tell"
+        """,
+    )
+    text = "\n".join(faults)
+    assert len(faults) == 4
+    for key in (
+        "storage.key: missing",
+        "storage.endpoint: found",
+        "storage.secret: found",
+        "storage.shared: found",
+    ):
+        assert key in text
+    assert "do-not-tell" not in text
+
+
+def test_the_secret_of_the_storage_comes_from_the_environment_and_is_not_shown() -> None:
+    """Printing the settings, as a traceback or a log may do, does not tell it."""
+    settings = load_settings(
+        EXAMPLE,
+        {
+            "LESION_NODE__STORAGE__SHARED": "s3://bucket",
+            "LESION_NODE__STORAGE__KEY": "node",
+            "LESION_NODE__STORAGE__SECRET": "do-not-tell",
+        },
+    )
+    assert settings.storage.secret.get_secret_value() == "do-not-tell"
+    assert "do-not-tell" not in repr(settings)
+    assert "do-not-tell" not in settings.model_dump_json()
