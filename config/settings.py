@@ -233,7 +233,20 @@ class Settings(_Section):
         ):
             for name in sorted({name for name in names if names.count(name) > 1}):
                 faults.append(f'{kind}: found the name "{name}" more than once, wanted every name once')
-        return faults + self._overlapping_sources() + self.storage.cross_faults() + self._nested_storage()
+        return (
+            faults
+            + self._overlapping_sources()
+            + self.storage.cross_faults()
+            + self._nested_storage()
+            + self._lonely_storage()
+        )
+
+    def _lonely_storage(self) -> list[str]:
+        if self.storage.shared and not self.ledger.url:
+            return [
+                "ledger.url: missing, wanted the PostgreSQL database of all machines that use storage.shared"
+            ]
+        return []
 
     def _nested_storage(self) -> list[str]:
         shared, own = self.storage.folder, self.node.data_folder

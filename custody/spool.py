@@ -6,6 +6,7 @@ Layout below the data folder::
     received/<series id>/manifest-<generation>-<checksum>.json    what is sealed of it (`custody.manifest`)
     results/<job id>/<kind>.dcm               what is delivered
     results/<job id>/fhir.json                the same numbers for platforms that read no DICOM; not delivered
+    copies/                                   brought from shared storage (`custody.holdings`)
     unrecorded/<time>-<name>                  complete files that the ledger did not know at start-up
     *.part                                    writes that were cut off; deleted at start-up
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from core.errors import SpoolDamaged, SpoolError, SpoolFull
 from custody.durable import Buffer, disk_is_full, write_durably
+from custody.ledger.files import COPIES
 from custody.manifest import read_manifest
 
 
@@ -44,6 +46,7 @@ class Spool:
         self.received = data_folder / "received"
         self.results = data_folder / "results"
         self.unrecorded = data_folder / "unrecorded"
+        self.copies = data_folder / COPIES
         self._data_folder = data_folder
         self._floor_bytes = floor_bytes
         try:
@@ -96,6 +99,17 @@ class Spool:
         """Return where the files of a series are."""
         _require_own_names(series_id)
         return self.received / series_id
+
+    def copy_of(self, path: Path) -> Path:
+        """Return where a copy lies of what another machine has under this name."""
+        if path.is_relative_to(self.copies):
+            return path
+        return self.copies / path.relative_to(self._data_folder)
+
+    def results_folder(self, job_id: str) -> Path:
+        """Return where the results of a job are."""
+        _require_own_names(job_id)
+        return self.results / job_id
 
     def keep_manifest(self, series_id: str, generation: int, sha256: str, content: bytes) -> Path:
         """Store the list of a series' instances durably, beside them."""

@@ -19,9 +19,10 @@ from pydicom.errors import InvalidDicomError
 
 from config import Settings
 from core.domain import Predecessor, ResultKind
-from core.errors import NodeError, SpoolError
+from core.errors import LedgerUnavailable, NodeError, SpoolError, StorageUnreachable
 from core.log import get_logger
 from custody.doorbell import Doorbell
+from custody.holdings import Holdings
 from custody.ledger import jobs, services
 from custody.ledger.instances import sealed_series
 from custody.ledger.jobs import ClaimedJob, JobEnd, Replaced, StoredResult
@@ -29,7 +30,7 @@ from custody.ledger.states import JobState
 from custody.spool import Spool
 from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
-from lesionnode.paths import open_ledger
+from lesionnode.paths import open_ledger, open_storage
 from lesionnode.pipeline import refused_json
 from lesionnode.production import Encoded, Order, Production
 from scp.completion import WORKER_BELL, destinations
@@ -61,6 +62,7 @@ class Worker:
         self._parent = os.getppid()
         self._ledger = open_ledger(settings)
         self._spool = Spool(settings.node.data_folder)
+        self._holdings = Holdings(self._spool, self._ledger, open_storage(settings))
         self._engine = Engine(settings.models, model_folders(settings))
         self._stopping = threading.Event()
         self._progress_at = time.monotonic()
@@ -107,6 +109,10 @@ class Worker:
         with self._lease_kept(claimed):
             try:
                 end = self._work(claimed)
+            except (StorageUnreachable, LedgerUnavailable) as error:
+                log.warning("analysis_waits", reason=str(error))
+                jobs.put_back(self._ledger, claimed, str(error), due_at=time.time() + _RETRY_S)
+                return True
             except (NodeError, OSError, MemoryError) as error:
                 self._try_again(claimed, f"{type(error).__name__}: {error}")
                 return True
@@ -115,6 +121,7 @@ class Worker:
                 self._try_again(claimed, f"internal error: {type(error).__name__}")
                 return True
             kept = jobs.finish(self._ledger, claimed, end, destinations(self._settings), time.time())
+        self._holdings.let_go_of_results(claimed.id)
         log.info(
             "analysis_ended" if kept else "analysis_claim_lost",
             state=end.state.value,
@@ -128,9 +135,24 @@ class Worker:
         produced = self._production.produce(self._order(claimed), self._mark_progress)
         objects = self._stored(claimed, produced.files)
         state = JobState.ANALYSED if produced.reason is None else JobState.REFUSED
-        return JobEnd(state, produced.reason, produced.result, objects, produced.triage)
+        package = self._published(claimed)
+        return JobEnd(state, produced.reason, produced.result, objects, produced.triage, package)
+
+    def _published(self, claimed: ClaimedJob) -> str | None:
+        """Publish the results; storage that is away must not cost a second inference."""
+        while True:
+            try:
+                return self._holdings.publish_results(claimed.id, claimed.attempt)
+            except StorageUnreachable as error:
+                get_logger().error("result_waits_for_storage", job=claimed.id, reason=str(error))
+                if self._stopping.wait(_DISK_RETRY_S):
+                    raise
+                self._mark_progress()
 
     def _order(self, claimed: ClaimedJob) -> Order:
+        self._holdings.bring_series(claimed.series_id, claimed.generation)
+        for earlier in jobs.replaced_jobs(self._ledger, claimed):
+            self._holdings.bring_results(earlier)
         return Order(
             series=sealed_series(self._ledger, claimed),
             model=claimed.model,
@@ -192,8 +214,10 @@ class Worker:
         except Exception:  # noqa: BLE001 - whatever broke the analysis may break this too
             get_logger().warning("refusal_not_sent", job=claimed.id, exc_info=True)
             return False
-        end = JobEnd(JobState.FAILED, reason, refused_json(said, claimed.model), notice)
+        package = self._published(claimed)
+        end = JobEnd(JobState.FAILED, reason, refused_json(said, claimed.model), notice, 0, package)
         jobs.finish(self._ledger, claimed, end, destinations(self._settings), time.time())
+        self._holdings.let_go_of_results(claimed.id)
         ring_lanes(self._settings)
         return True
 

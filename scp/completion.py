@@ -20,9 +20,11 @@ from core.domain import ResultKind
 from core.forms import note_variant
 from core.log import get_logger
 from custody.doorbell import ring
+from custody.holdings import Holdings
 from custody.ledger import Ledger, completion, new_id, reception
 from custody.ledger.completion import KnownAcquisition, OpenSeries, Sealing
 from custody.ledger.destinations import Destinations, Wish, settle_late_sources
+from custody.ledger.dialect import lock_series
 from custody.ledger.states import JobState
 from scp.acquisitions import acquisition_of, match
 from scp.receiver import HEARTBEAT_S
@@ -30,6 +32,8 @@ from scp.selection import Candidate, choose
 
 #: Name under which the worker listens for the doorbell.
 WORKER_BELL = "worker"
+#: Name under which shelving listens for it.
+SHELVING_BELL = "shelving"
 #: An association whose process gave no sign for so long is held to be dead.
 _DEAD_AFTER_S = 6 * HEARTBEAT_S
 
@@ -53,15 +57,22 @@ class Completion:
     ----------
     settings
         Quiet time, and the rule of each source.
-    ledger
-        The ledger.
+    ledger, holdings
+        The ledger; whether what is sealed has to be published.
     now
         Clock, seconds since 1970 UTC.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        holdings: Holdings,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._settings = settings
         self._ledger = ledger
+        self._holdings = holdings
         self._now = now
 
     def step(self) -> int:
@@ -75,6 +86,9 @@ class Completion:
         if not any(now - one.last_received_at >= self._quiet_s(one) for one in waiting):
             return 0
         reception.close_dead_associations(self._ledger, now - _DEAD_AFTER_S, now)
+        for one in waiting:
+            if one.generation > 0:
+                self._holdings.bring_manifests(one.series_id)
         with self._ledger.write() as connection:
             sealed = self._seal_complete(connection, now)
         for sealing in sealed:
@@ -87,6 +101,8 @@ class Completion:
                 state=sealing.state.value,
                 reason=sealing.reason,
             )
+        if sealed:
+            ring(self._settings.node.data_folder, SHELVING_BELL)
         if any(sealing.state is JobState.QUEUED for sealing in sealed):
             ring(self._settings.node.data_folder, WORKER_BELL)
         return len(sealed)
@@ -106,7 +122,9 @@ class Completion:
 
     def _seal_complete(self, connection: Connection, now: float) -> list[Sealing]:
         """Decide and seal inside one transaction, so that no instance slips in between."""
+        completion.lock_sealing(connection)
         busy = completion.busy_callers(connection, now - _DEAD_AFTER_S)
+        lock_series(connection, {one.series_id for one in completion.open_series(connection)})
         waiting = completion.open_series(connection)
         complete = [
             one
@@ -125,7 +143,7 @@ class Completion:
                 continue  # another reconstruction of this scan is still coming in
             sealed += self._decide(connection, members)
         for sealing in sealed:
-            completion.seal(connection, sealing, now)
+            completion.seal(connection, sealing, now, publish=self._holdings.shared)
         return sealed
 
     def _ready(self, connection: Connection, one: OpenSeries, now: float) -> _Ready:

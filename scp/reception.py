@@ -85,14 +85,22 @@ class Reception:
         Whose spool that is.
     now
         Clock, seconds since 1970 UTC.
+    bring_manifests
+        Called with our id of a series when it is met first: other machines may have images of it.
     """
 
     def __init__(
-        self, spool: Spool, ledger: Ledger, node: str = "", now: Callable[[], float] = time.time
+        self,
+        spool: Spool,
+        ledger: Ledger,
+        node: str = "",
+        now: Callable[[], float] = time.time,
+        bring_manifests: Callable[[str], None] = lambda _series_id: None,
     ) -> None:
         self._spool = spool
         self._ledger = ledger
         self._node = node
+        self._bring_manifests = bring_manifests
         self._now = now
         self._series_ids: dict[SeriesKey, str] = {}
         self.outcomes: Counter[str] = Counter()
@@ -193,6 +201,7 @@ class Reception:
         if known is None:
             modality = str(header.get("Modality", "") or "")
             known = reception.series_id_of(self._ledger, key, modality, self._now())
+            self._bring_manifests(known)
             if len(self._series_ids) > 10_000:
                 self._series_ids.clear()
             self._series_ids[key] = known

@@ -10,12 +10,22 @@ from sqlalchemy import Connection
 OPTION = "files_below"
 
 
+#: Folder below the data folder for what was brought from another machine; the rest of a name is the same.
+COPIES = "copies"
+
+
 def located(connection: Connection, recorded: str) -> Path:
-    """Return where a recorded file is on this machine; a whole path is taken as it is."""
-    return Path(connection.get_execution_options().get(OPTION, "")) / recorded
+    """Return where a recorded file is on this machine, or would be; a whole path is taken as it is."""
+    below = Path(connection.get_execution_options().get(OPTION, ""))
+    own = below / recorded
+    copy = below / COPIES / recorded
+    return copy if not own.exists() and copy.exists() else own
 
 
 def recorded(connection: Connection, path: Path) -> str:
     """Return how a file is to be recorded."""
     below = Path(connection.get_execution_options().get(OPTION, ""))
-    return str(path.relative_to(below) if path.is_relative_to(below) else path)
+    for folder in (below / COPIES, below):
+        if path.is_relative_to(folder):
+            return str(path.relative_to(folder))
+    return str(path)

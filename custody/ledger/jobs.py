@@ -87,6 +87,8 @@ class JobEnd:
         In the order in which peers should get them.
     triage
         How much was found, the severity score: what shows more is delivered first.
+    package
+        Name and checksum of the objects' package on shared storage.
     """
 
     state: JobState
@@ -94,6 +96,7 @@ class JobEnd:
     result: Mapping[str, Any] | None
     objects: Sequence[StoredResult] = ()
     triage: int = 0
+    package: str | None = None
 
 
 def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now: float) -> ClaimedJob | None:
@@ -174,6 +177,7 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
                 reason=end.reason,
                 result=dict(end.result) if end.result is not None else None,
                 triage=end.triage,
+                results_package=end.package,
                 finished_at=now,
                 lease_until=None,
             )
@@ -217,6 +221,22 @@ def try_again(
                 reason=reason,
                 due_at=due_at,
                 finished_at=now if last else None,
+                lease_until=None,
+            )
+        )
+
+
+def put_back(ledger: Ledger, claimed: ClaimedJob, reason: str, *, due_at: float) -> None:
+    """Give a job back after an error that is none of its own; such an attempt does not count."""
+    with ledger.write() as connection:
+        connection.execute(
+            update(job)
+            .where(_fence(claimed))
+            .values(
+                state=JobState.QUEUED.value,
+                reason=reason,
+                due_at=due_at,
+                attempt=job.c.attempt - 1,
                 lease_until=None,
             )
         )
@@ -278,6 +298,17 @@ def _claimed(connection: Connection, row: Any) -> ClaimedJob:
         calling_ae_title=row.calling_ae_title,
         evidence=row.evidence,
     )
+
+
+def replaced_jobs(ledger: Ledger, claimed: ClaimedJob) -> list[str]:
+    """Return the jobs of earlier generations of a job's series."""
+    with ledger.read() as connection:
+        found = select(job.c.id).where(
+            job.c.series_id == claimed.series_id,
+            job.c.generation < claimed.generation,
+            job.c.results_package.is_not(None),
+        )
+        return list(connection.execute(found).scalars())
 
 
 def replaced(ledger: Ledger, claimed: ClaimedJob) -> tuple[Replaced, ...]:

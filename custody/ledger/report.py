@@ -71,7 +71,8 @@ def _counts(connection: Connection, since: float) -> Mapping[str, Any]:
 def _job_counts(connection: Connection, since: float) -> Mapping[str, int]:
     """Count what is under way, and what ended since then; never all there ever was."""
     counts: dict[str, int] = {}
-    under_way = job.c.state.in_([JobState.QUEUED.value, JobState.RUNNING.value])
+    unfinished = (JobState.PUBLISHING, JobState.QUEUED, JobState.RUNNING)
+    under_way = job.c.state.in_([one.value for one in unfinished])
     for chosen in (under_way, job.c.finished_at >= since):
         rows = connection.execute(select(job.c.state, func.count()).where(chosen).group_by(job.c.state))
         counts |= {str(state): counts.get(str(state), 0) + int(number) for state, number in rows}

@@ -173,6 +173,8 @@ job = Table(
     #: Who goes first: `custody.ledger.states.Lane`, then by what was found (the severity score).
     Column("lane", Integer, nullable=False, server_default=text("1")),
     Column("triage", Integer, nullable=False, server_default=text("0")),
+    #: Name and checksum of the package of its results on shared storage; NULL where there is none.
+    Column("results_package", String(256)),
     #: When its result objects were deleted.
     Column("results_purged_at", Float),
     UniqueConstraint("series_id", "generation"),

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from config import Settings, SourceSettings
 from core.uid import derived_uid
+from custody.holdings import Holdings
 from custody.ledger import Ledger, jobs, reception
 from custody.ledger.destinations import Destinations
 from custody.ledger.instances import sealed_series
@@ -125,8 +126,9 @@ def set_up(folder: Path, ledger: Ledger, *sources: SourceSettings) -> Bench:
     )
     clock = Clock()
     taking = Reception(Spool(folder), ledger, now=clock)
-    shelving = Shelving(ledger, Spool(folder), now=clock)
-    return Bench(settings, ledger, clock, taking, Completion(settings, ledger, clock), shelving)
+    holdings = Holdings(Spool(folder), ledger)
+    shelving = Shelving(ledger, Spool(folder), holdings, now=clock)
+    return Bench(settings, ledger, clock, taking, Completion(settings, ledger, holdings, clock), shelving)
 
 
 @pytest.fixture

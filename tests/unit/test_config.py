@@ -179,9 +179,16 @@ def test_an_ae_title_of_digits_needs_no_quotes_in_the_environment() -> None:
 )
 def test_shared_storage_is_a_folder_or_a_bucket(shared: str) -> None:
     """What can be typed in, and the folder that it means."""
-    settings = load_settings(EXAMPLE, {"LESION_NODE__STORAGE__SHARED": shared})
+    shared_ledger = {"LESION_NODE__LEDGER__URL": "postgresql+psycopg://u@db/ledger"}
+    settings = load_settings(EXAMPLE, {"LESION_NODE__STORAGE__SHARED": shared, **shared_ledger})
     assert settings.storage.shared == shared
     assert settings.storage.folder == (Path("/mnt/lesion-node") if "mnt" in shared else None)
+
+
+def test_shared_storage_without_a_shared_ledger_is_a_fault() -> None:
+    """Several machines cannot share one SQLite file."""
+    with pytest.raises(ConfigurationError, match=r"ledger\.url: missing, wanted the PostgreSQL database"):
+        load_settings(EXAMPLE, {"LESION_NODE__STORAGE__SHARED": "s3://bucket"})
 
 
 @pytest.mark.parametrize(

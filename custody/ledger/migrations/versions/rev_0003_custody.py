@@ -24,6 +24,7 @@ def upgrade() -> None:
     )
     op.add_column("job", sa.Column("lane", sa.Integer(), server_default=sa.text("1"), nullable=False))
     op.add_column("job", sa.Column("triage", sa.Integer(), server_default=sa.text("0"), nullable=False))
+    op.add_column("job", sa.Column("results_package", sa.String(length=256)))
     op.add_column("job", sa.Column("results_purged_at", sa.Float()))
     op.drop_index("ix_job_queue", "job")
     op.create_index("ix_job_queue", "job", ["state", "lane", "due_at"])
@@ -155,7 +156,7 @@ def downgrade() -> None:
     for name in ("ix_job_results_age", "ix_job_finished", "ix_job_sealed", "ix_job_queue"):
         op.drop_index(name, "job")
     op.create_index("ix_job_queue", "job", ["state", "due_at"])
-    for name in ("results_purged_at", "triage", "lane"):
+    for name in ("results_purged_at", "results_package", "triage", "lane"):
         op.drop_column("job", name)
     op.drop_column("instance", "node")
     op.drop_index("ix_series_first_received", "series")
