@@ -17,6 +17,7 @@ from custody.s3_client import S3Client
 #: S3 allows 10,000 parts of at least 5 MiB, so a file may have 78 GiB.
 _PART_BYTES = 8 * 2**20
 _PARTS_AT_ONCE = 4
+_NO_STORE = "its answer was not that of an S3 store"
 
 
 class S3Store:
@@ -53,7 +54,7 @@ class S3Store:
         except FileNotFoundError:
             return None
         except (KeyError, TypeError, ValueError):
-            raise self._client.unreachable("its answer was not that of an S3 store") from None
+            raise self._client.unreachable(_NO_STORE) from None
 
     def put(self, path: str, chunks: Iterable[Buffer]) -> None:
         """See `FileStore`; large files go up in parts, several at a time."""
@@ -66,7 +67,7 @@ class S3Store:
         try:
             upload = str(self._client.request("create_multipart_upload", Key=key)["UploadId"])
         except KeyError:
-            raise self._client.unreachable("its answer was not that of an S3 store") from None
+            raise self._client.unreachable(_NO_STORE) from None
         try:
             self._put_parts(key, upload, itertools.chain((first, second), parts))
         except BaseException:
@@ -93,6 +94,9 @@ class S3Store:
         page: dict[str, Any] = {}
         while True:
             page = self._client.request("list_objects_v2", Prefix=prefix, **_next_page(page))
+            if "Name" not in page:
+                # Any other page in XML or HTML reads like an empty listing.
+                raise self._client.unreachable(_NO_STORE)
             for one in page.get("Contents", ()):
                 yield StoredFile(one["Key"].removeprefix(self._prefix), one["LastModified"].timestamp())
             if not page.get("IsTruncated"):

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 import threading
+import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
@@ -27,6 +28,8 @@ def s3_server() -> Iterator[str]:
     server.start()
     try:
         host, port = server.get_host_and_port()
+        # What servers of this kind hold belongs to the process, not to the server.
+        urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"", timeout=10).close()
         with raw_s3(f"http://{host}:{port}") as fs:
             fs.call_s3("create_bucket", Bucket=BUCKET)
         yield f"http://{host}:{port}"

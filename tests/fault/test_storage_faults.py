@@ -217,6 +217,9 @@ def test_a_page_in_place_of_the_index_is_no_package(
         unreachable.fetch(PackageReceipt("a", "0" * 64), tmp_path / "scratch")
     with pytest.raises(PackageDamaged):
         unreachable.publish("a", files)
+    for use in (unreachable.names, unreachable.check, lambda: unreachable.delete("a")):
+        with pytest.raises(StorageUnreachable):
+            use()
 
 
 def test_a_full_store_says_so(
