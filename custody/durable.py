@@ -66,6 +66,16 @@ def write_durably(
         flush_folder(folder.parent)
 
 
+def make_folder_durably(folder: Path) -> None:
+    """Make a folder whose name survives a power cut; where it is there already, its name is flushed again.
+
+    Of two threads that write the first files of a folder, the second finds the folder there although the
+    first has not flushed its name yet.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    flush_folder(folder.parent)
+
+
 def flush_folder(folder: Path) -> None:
     """Make what was named, renamed or removed inside the folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

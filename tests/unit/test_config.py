@@ -207,6 +207,8 @@ def test_storage_keys_that_do_not_fit_together_are_faults(tmp_path: Path) -> Non
         """
         [node]
         data_folder = "/var/lib/lesion-node"
+        [ledger]
+        url = "postgresql://db/ledger"
         [storage]
         shared = "/var/lib/lesion-node/shared"
         endpoint = "https://store.example:9000"
@@ -230,6 +232,7 @@ def test_the_secret_of_the_storage_comes_from_the_environment_and_is_not_shown()
     settings = load_settings(
         EXAMPLE,
         {
+            "LESION_NODE__LEDGER__URL": "postgresql://node:tell-nobody@db/ledger",
             "LESION_NODE__STORAGE__SHARED": "s3://bucket",
             "LESION_NODE__STORAGE__KEY": "node",
             "LESION_NODE__STORAGE__SECRET": "do-not-tell",
@@ -237,4 +240,5 @@ def test_the_secret_of_the_storage_comes_from_the_environment_and_is_not_shown()
     )
     assert settings.storage.secret.get_secret_value() == "do-not-tell"
     assert "do-not-tell" not in repr(settings)
+    assert "tell-nobody" not in repr(settings)
     assert "do-not-tell" not in settings.model_dump_json()

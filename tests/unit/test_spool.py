@@ -46,7 +46,7 @@ def test_results_that_are_not_dicom_lie_beside_the_others(tmp_path: Path) -> Non
 def test_the_name_appears_only_after_the_bytes_are_flushed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Order of a durable write: bytes, their flush, rename, flush of the folder and of its new parent."""
+    """Order of a durable write: the new folder's name, bytes, their flush, rename, flush of the folder."""
     spool = Spool(tmp_path)
     seen: list[str] = []
     flush_data, flush_folder = os.fdatasync, os.fsync
@@ -57,14 +57,15 @@ def test_the_name_appears_only_after_the_bytes_are_flushed(
         flush_data(descriptor)
 
     def fsync(descriptor: int) -> None:
-        seen.append(f"folder {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
-        assert (spool.received / "s1" / "i1.dcm").exists()
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        seen.append(f"folder {name}")
+        assert (spool.received / "s1" / "i1.dcm").exists() == (name == "s1")
         flush_folder(descriptor)
 
     monkeypatch.setattr(os, "fdatasync", fdatasync)
     monkeypatch.setattr(os, "fsync", fsync)
     spool.keep_received("s1", "i1", (b"x",))
-    assert seen == ["data of i1.part", "folder s1", "folder received"]
+    assert seen == ["folder received", "data of i1.part", "folder s1"]
 
 
 def test_no_reader_ever_sees_half_a_file(tmp_path: Path) -> None:
