@@ -108,7 +108,7 @@ AIMS: tuple[Aim, ...] = (
 )
 
 
-def in_turn(kills: int, choices: random.Random, aims: Iterable[Aim] = AIMS) -> list[Aim]:
+def in_turn(kills: int, choices: random.Random, aims: Iterable[Aim]) -> list[Aim]:
     """Return whom to aim at, kill by kill: every phase as often as any other, in random order."""
     rounds: list[Aim] = []
     while len(rounds) < kills:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.crash.aims import Aim, Scene, in_turn
+from benchmarks.crash.aims import AIMS, Aim, Scene, in_turn
 from benchmarks.crash.checks import Campaign, broken_promises, counted
 from benchmarks.crash.deployment import Deployment, Kill, OneProcess, Settings, TwoProcesses
 from benchmarks.crash.evidence import LedgerRows, gather, ledger_url
@@ -48,6 +48,8 @@ class Plan:
         No kill after so long; what was killed until then counts.
     ledger_url
         Of an empty PostgreSQL database.
+    phases
+        Which ones are aimed at; every one if left out.
     """
 
     kills: int
@@ -56,6 +58,7 @@ class Plan:
     processes: str = "one"
     minutes: float = 60.0
     ledger_url: str = ""
+    phases: tuple[str, ...] = ()
 
 
 @dataclass
@@ -146,9 +149,10 @@ def run_campaign(folder: Path, plan: Plan, say: Callable[[str], None] = lambda _
 def _kill(scene: Scene, plan: Plan, say: Callable[[str], None]) -> Tally:
     """Kill again and again; ends early, and in good order, where time is over or somebody interrupts."""
     choices = random.Random(f"killer {plan.seed}")
+    aims = [aim for aim in AIMS if aim.phase in plan.phases or not plan.phases]
     tally, deadline = Tally(), time.monotonic() + plan.minutes * 60
     try:
-        for number, aim in enumerate(in_turn(plan.kills, choices), start=1):
+        for number, aim in enumerate(in_turn(plan.kills, choices, aims), start=1):
             if time.monotonic() > deadline:
                 break
             if number % _PACS_AWAY_EVERY == 0:

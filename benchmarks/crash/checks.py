@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.crash.evidence import Evidence, data_set_digest
-from benchmarks.crash.pacs import Arrival
+from benchmarks.crash.pacs import OBJECTS_OF_A_RESULT, Arrival
 from benchmarks.crash.series import SentSeries
 
 _FINAL = {"analysed", "refused", "not_selected", "failed"}
@@ -122,8 +122,10 @@ def _series_without_result(campaign: Campaign) -> Iterator[str]:
             yield f"series {one.number} was not sealed as a whole"
         if job["state"] != _ANALYSED:
             yield f"series {one.number}: its newest job {job['id']} is {job['state']} ({job['reason']})"
-        elif not any(delivery["job_id"] == job["id"] for delivery in evidence.deliveries):
-            yield f"series {one.number}: nothing of its newest job {job['id']} is to be delivered"
+            continue
+        owed = sum(delivery["job_id"] == job["id"] for delivery in evidence.deliveries)
+        if owed < OBJECTS_OF_A_RESULT:
+            yield f"series {one.number}: only {owed} objects of job {job['id']} are to be delivered"
 
 
 def _undelivered(campaign: Campaign) -> Iterator[str]:
@@ -136,7 +138,7 @@ def _undelivered(campaign: Campaign) -> Iterator[str]:
     jobs = {job["id"]: job for job in evidence.jobs}
     for delivery in evidence.deliveries:
         job, stored = jobs[delivery["job_id"]], evidence.objects[delivery["result_object_id"]]
-        outdated = job["generation"] < newest[job["series_id"]]
+        outdated = job["generation"] < newest.get(job["series_id"], 0)
         if delivery["state"] == _DELIVERED:
             if not accepted[stored["sop_instance_uid"]]:
                 yield f"{stored['kind']} of job {job['id']} is called delivered and is not at the PACS"

@@ -21,7 +21,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 _OUT_OF_RESOURCES = 0xA700
 _STUDY_INSTANCE_UID = 0x0020000D
 #: A result is there once so many different objects of its study are: SEG, report, film.
-_OBJECTS_OF_A_RESULT = 3
+OBJECTS_OF_A_RESULT = 3
 _REFUSES_ONE_IN = 25
 #: Longest time that storing one object takes.
 _STORING_S = 0.03
@@ -111,7 +111,7 @@ class CampaignPacs:
     def has_results_of(self, study_instance_uid: str) -> bool:
         """Tell whether the objects of a result arrived."""
         with self.changed:
-            return len(self._objects[study_instance_uid]) >= _OBJECTS_OF_A_RESULT
+            return len(self._objects[study_instance_uid]) >= OBJECTS_OF_A_RESULT
 
     def _open(self) -> None:
         entity = AE(ae_title=self.ae_title)
