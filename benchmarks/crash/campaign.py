@@ -18,7 +18,6 @@ from benchmarks.crash.deployment import Deployment, Kill, OneProcess, Settings, 
 from benchmarks.crash.evidence import LedgerRows, gather, ledger_url
 from benchmarks.crash.pacs import CampaignPacs
 from benchmarks.crash.scanners import Scanners
-from benchmarks.crash.series import small_chest
 from benchmarks.machine import machine
 
 _DEPLOYMENTS: dict[str, Callable[[Settings], Deployment]] = {"one": OneProcess, "two": TwoProcesses}
@@ -50,6 +49,8 @@ class Plan:
         Of an empty PostgreSQL database.
     phases
         Which ones are aimed at; every one if left out.
+    under_way
+        No new series is begun while so many wait for their results.
     """
 
     kills: int
@@ -59,6 +60,7 @@ class Plan:
     minutes: float = 60.0
     ledger_url: str = ""
     phases: tuple[str, ...] = ()
+    under_way: int = 3
 
 
 @dataclass
@@ -101,7 +103,7 @@ def run_campaign(folder: Path, plan: Plan, say: Callable[[str], None] = lambda _
     with CampaignPacs(quiet_port(), plan.seed) as pacs:
         told = Settings(folder, quiet_port(), ("pacs", pacs.ae_title, pacs.port), plan.ledger_url)
         node = _DEPLOYMENTS[plan.processes](told)
-        scanners = Scanners(told.port, node.called, small_chest(), plan.seed, pacs.has_results_of)
+        scanners = Scanners(told.port, node.called, plan.seed, pacs.has_results_of, plan.under_way)
         rows = LedgerRows(ledger_url(node, plan.ledger_url))
         try:
             node.launch()
@@ -111,7 +113,7 @@ def run_campaign(folder: Path, plan: Plan, say: Callable[[str], None] = lambda _
             killed = time.monotonic()
             _settle(scanners, pacs, rows)
             settled = time.monotonic()
-            statuses = node.stop()
+            statuses, orphans = node.stop(), node.orphans()
             over = _observed(node, scanners, pacs, rows)
         finally:
             scanners.give_up()
@@ -126,8 +128,8 @@ def run_campaign(folder: Path, plan: Plan, say: Callable[[str], None] = lambda _
         "longest_start": max(node.start_seconds),
     }
     broken = broken_promises(over)
-    if any(statuses):
-        broken["orderly_end"] = [f"exit status {one}" for one in statuses if one]
+    broken["disorderly_ends"] = [f"exit status {one} of the last stop" for one in statuses if one]
+    broken["disorderly_ends"] += [f"the orphaned worker {pid} still runs" for pid in orphans]
     return {
         "plan": {name: value for name, value in asdict(plan).items() if name != "ledger_url"},
         "machine": machine(),

@@ -123,6 +123,7 @@ class Deployment(ABC):
         self.logs = [Log(node.folder / "node.log") for node in self.nodes]
         self.start_seconds: list[float] = []
         self._launched_at = 0.0
+        self._orphans: list[psutil.Process] = []
 
     @abstractmethod
     def _nodes(self, settings: Settings) -> list[RunningNode]:
@@ -173,15 +174,20 @@ class Deployment(ABC):
     def kill(self, what: Kill, choices: random.Random) -> None:
         """Kill -9."""
         if what is Kill.WORKER:
-            for pid in self._worker_pids():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            for worker in self._workers(self.nodes):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.kill()
             return
         node = choices.choice(self.nodes)
         if what is Kill.NODE:
             node.kill_all()
         else:
+            self._orphans += self._workers([node])
             node.kill()
+
+    def orphans(self) -> list[int]:
+        """Return the workers that still run although the node that started them was killed."""
+        return [worker.pid for worker in self._orphans if worker.is_running()]
 
     def stop(self) -> list[int]:
         """Stop in order; return the exit statuses."""
@@ -195,12 +201,13 @@ class Deployment(ABC):
                     os.killpg(node.process.pid, signal.SIGKILL)
                 node.process.wait(10)
 
-    def _worker_pids(self) -> list[int]:
-        pids = []
-        for node in self.nodes:
+    @staticmethod
+    def _workers(nodes: list[RunningNode]) -> list[psutil.Process]:
+        workers = []
+        for node in nodes:
             with contextlib.suppress(psutil.Error):
-                pids += node.worker_pids()
-        return pids
+                workers += [psutil.Process(pid) for pid in node.worker_pids()]
+        return workers
 
 
 class OneProcess(Deployment):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,8 @@ class Evidence:
     sealed
         The same by series id, for what belongs to a generation.
     damaged
-        Received files whose bytes are not those that the ledger means, and manifests that do not fit.
+        Received files whose bytes are not those that the ledger means, or that it does not know or knows
+        twice, and manifests that do not fit.
     parts
         Files that were cut off and are still there.
     unrecorded
@@ -101,6 +102,9 @@ def gather(rows: LedgerRows, folders: Sequence[Path]) -> Evidence:
         if digests.get(path) != instance["sha256"]:
             damaged.append(f"{path} is not what the ledger says of it")
         known.append((path, instance))
+    damaged += [f"the ledger does not know {path}" for path in sorted(digests.keys() - dict(known).keys())]
+    kept = Counter((one["series_id"], one["sop_instance_uid"], one["sha256"]) for _, one in known)
+    damaged += [f"{uid} of series {name} is kept {n} times" for (name, uid, _), n in kept.items() if n > 1]
     pairs = {path: (one["sop_instance_uid"], one["sha256"]) for path, one in known}
     sealed: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     for path, one in known:

@@ -17,9 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.crash.series import Acknowledged, Image, SentSeries, make_series
+from benchmarks.crash.series import Acknowledged, Image, SentSeries, make_series, small_chest
 from benchmarks.crash.wire import BrokenOff, Line
-from lesionnode.phantom.spec import Phantom
 
 #: Habits, and how often each is chosen.
 _HABITS = {"plain": 5, "everything": 2, "two": 2, "late": 1}
@@ -58,8 +57,8 @@ class Scanners:
     ----------
     port, called
         Of the node.
-    phantom, seed
-        What the series show, and what makes their UIDs and the scanners' habits.
+    seed
+        Of the UIDs and of the scanners' habits.
     results_there
         Tells whether the results of a study arrived at the PACS.
     most_under_way
@@ -72,10 +71,9 @@ class Scanners:
         self,
         port: int,
         called: str,
-        phantom: Phantom,
         seed: int,
         results_there: Callable[[str], bool],
-        most_under_way: int = 3,
+        most_under_way: int,
         count: int = 2,
     ) -> None:
         self.acknowledged = Acknowledged()
@@ -84,7 +82,7 @@ class Scanners:
         self.broken_off = 0
         self.series: list[SentSeries] = []
         self._port, self._called = port, called
-        self._phantom, self._seed = phantom, seed
+        self._phantom, self._seed = small_chest(), seed
         self._results_there = results_there
         self._most_under_way = most_under_way
         self._ending = threading.Event()

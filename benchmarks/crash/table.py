@@ -14,7 +14,7 @@ _PROMISES = {
     "results_unknown": "objects at the PACS that the ledger does not know",
     "uids_with_two_contents": "SOP Instance UIDs with two contents",
     "analysed_again_after_recording": "analyses repeated after their result was recorded",
-    "orderly_end": "disorderly ends at the last stop",
+    "disorderly_ends": "processes that did not end in order",
 }
 _SHOWN_DETAILS = 20
 
