@@ -96,6 +96,13 @@ class NodeSettings(_Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class LedgerSettings(_Section):
+    """Where the node keeps what it knows."""
+
+    url: str = Field(default="", repr=False)
+    """postgresql+psycopg://user:password@host/database; empty: a file below the data folder."""
+
+
 class PeerSettings(_Section):
     """A destination of results."""
 
@@ -202,6 +209,7 @@ class Settings(_Section):
     """The whole configuration."""
 
     node: NodeSettings = NodeSettings()
+    ledger: LedgerSettings = LedgerSettings()
     peers: tuple[PeerSettings, ...] = ()
     sources: tuple[SourceSettings, ...] = ()
     reception: ReceptionSettings = ReceptionSettings()

@@ -5,7 +5,9 @@
     NodeError
     ├ ConfigurationError              exit status 78, every fault listed at once
     ├ SpoolError
-    │  └ SpoolFull                    C-STORE status 0xA700
+    │  ├ SpoolFull                    C-STORE status 0xA700
+    │  ├ SpoolDamaged                 a file that the ledger knows is gone or is another one
+    │  └ LedgerUnavailable            C-STORE status 0xA700
     ├ DataSetError                    a data set that cannot be taken in
     │  ├ UnparsableDataSet            C-STORE status 0xC000
     │  └ SopClassMismatch             C-STORE status 0xA900
@@ -58,6 +60,14 @@ class SpoolError(NodeError):
 
 class SpoolFull(SpoolError):
     """The disk is under its floor or refused a write; the sender keeps its copy and tries again."""
+
+
+class SpoolDamaged(SpoolError):
+    """A file that the ledger knows is gone, damaged, or another one than it was."""
+
+
+class LedgerUnavailable(SpoolError):
+    """The ledger's database cannot be reached or does not answer; whoever waits for it tries again."""
 
 
 class DataSetError(NodeError):

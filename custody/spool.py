@@ -3,6 +3,7 @@
 Layout below the data folder::
 
     received/<series id>/<instance id>.dcm    what was received, named by our own ids, never by foreign UIDs
+    received/<series id>/manifest-<generation>-<checksum>.json    what is sealed of it (`custody.manifest`)
     results/<job id>/<kind>.dcm               what is delivered
     results/<job id>/fhir.json                the same numbers for platforms that read no DICOM; not delivered
     unrecorded/<time>-<name>                  complete files that the ledger did not know at start-up
@@ -11,6 +12,7 @@ Layout below the data folder::
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -19,7 +21,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
-from core.errors import SpoolError, SpoolFull
+from core.errors import SpoolDamaged, SpoolError, SpoolFull
+from custody.manifest import read_manifest
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -94,21 +97,35 @@ class Spool:
         self.require_space(sum(len(chunk) for chunk in chunks))
         return self._write(self.received / series_id / f"{instance_id}.dcm", chunks)
 
+    def series_folder(self, series_id: str) -> Path:
+        """Return where the files of a series are."""
+        _require_own_names(series_id)
+        return self.received / series_id
+
+    def keep_manifest(self, series_id: str, generation: int, sha256: str, content: bytes) -> Path:
+        """Store the list of a series' instances durably, beside them."""
+        name = f"manifest-{generation}-{sha256[:12]}"
+        return self._write(self.series_folder(series_id) / f"{name}.json", [content])
+
     def keep_result(self, job_id: str, name: str, content: Buffer, *, ending: str = "dcm") -> Path:
         """Store one result durably; an earlier unrecorded write of the same name is replaced."""
         _require_own_names(job_id, name, ending)
         return self._write(self.results / job_id / f"{name}.{ending}", [content])
 
-    def sweep(self, recorded: Iterable[Path]) -> tuple[int, int]:
+    def sweep(self, recorded: Iterable[Path], changed_since: float = 0.0) -> tuple[int, int]:
         """Tidy up after a crash.
 
-        Part files are deleted: they were never acknowledged. Complete files that the ledger does not know
-        are moved to ``unrecorded``, not deleted: were the ledger itself lost, they would be all there is.
+        Part files are deleted: they were never acknowledged. Complete files that neither the ledger nor a
+        manifest beside them knows are moved to ``unrecorded``, not deleted: were the ledger itself lost, they
+        would be all there is.
 
         Parameters
         ----------
         recorded
-            Every received file that the ledger knows.
+            Every received file that has a row of its own in the ledger.
+        changed_since
+            Folders in which nothing was added or removed since then are left alone, seconds since 1970 UTC;
+            a start must not take longer the more the spool holds.
 
         Returns
         -------
@@ -116,13 +133,20 @@ class Spool:
             Part files deleted, files moved aside.
         """
         known = {path.resolve() for path in recorded}
-        parts = list(self._data_folder.glob("re*/*/*.part"))
-        for part in parts:
-            part.unlink(missing_ok=True)
-        strangers = [path for path in self.received.glob("*/*.dcm") if path.resolve() not in known]
+        parts = strangers = 0
+        for folder in _changed_folders((self.received, self.results), changed_since):
+            for part in folder.glob("*.part"):
+                part.unlink(missing_ok=True)
+                parts += 1
+            if folder.parent == self.received:
+                strangers += self._move_strangers(folder, known | _listed(folder))
+        return parts, strangers
+
+    def _move_strangers(self, folder: Path, known: set[Path]) -> int:
+        strangers = [path for path in folder.glob("*.dcm") if path.resolve() not in known]
         for stranger in strangers:
-            stranger.replace(self.unrecorded / f"{stranger.parent.name}-{stranger.name}")
-        return len(parts), len(strangers)
+            stranger.replace(self.unrecorded / f"{folder.name}-{stranger.name}")
+        return len(strangers)
 
     def _write(self, path: Path, chunks: list[Buffer]) -> Path:
         part = path.with_suffix(".part")
@@ -144,6 +168,20 @@ class Spool:
                 raise SpoolFull(f"the disk of {self._data_folder} is full: free some space") from None
             raise SpoolError(f"{path} cannot be written: {error.strerror}") from None
         return path
+
+
+def _changed_folders(parents: Iterable[Path], since: float) -> list[Path]:
+    found = [entry for parent in parents for entry in os.scandir(parent) if entry.is_dir()]
+    return [Path(entry.path) for entry in found if entry.stat().st_mtime >= since]
+
+
+def _listed(folder: Path) -> set[Path]:
+    """Return the files that the manifests in a folder list."""
+    listed: set[Path] = set()
+    for path in folder.glob("manifest-*.json"):
+        with contextlib.suppress(SpoolDamaged):
+            listed |= {(folder / one.file).resolve() for one in read_manifest(path).instances}
+    return listed
 
 
 def _require_own_names(*names: str) -> None:

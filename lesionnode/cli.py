@@ -20,6 +20,7 @@ from config import DEFAULT_MODEL, PeerSettings, Settings, load_settings
 from config.loader import ENVIRONMENT_PREFIX
 from core.errors import ConfigurationError, NodeError
 from core.log import configure_logging
+from lesionnode.roles import Role
 
 #: sysexits.h: something was found in an unconfigured or misconfigured state.
 EX_CONFIG = 78
@@ -60,14 +61,19 @@ def main() -> None:
 
 
 @app.command()
-def run(config: ConfigOption = None) -> None:
+def run(
+    config: ConfigOption = None,
+    roles: Annotated[
+        str, typer.Option(help="What this process does, for several on one ledger; separated by commas.")
+    ] = ",".join(Role),
+) -> None:
     """Run the node until it is told to stop."""
     from lesionnode.node import Node
 
     settings = _settings(config)
     configure_logging(settings.node.log_level)
     _require_usable(settings)
-    Node(settings).run()
+    Node(settings, _roles(roles)).run()
 
 
 @app.command("check-config")
@@ -171,21 +177,13 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """Show what the node received, did and still has to do."""
-    from custody.ledger import Ledger
     from custody.ledger.report import status as ledger_status
-    from lesionnode.paths import ledger_path
+    from lesionnode.opened import opened_ledger
     from lesionnode.status_page import print_status
 
     settings = _settings(config)
-    path = ledger_path(settings)
-    if not path.exists():
-        raise NodeError(f"{path}: there is no ledger yet; has the node ever run with this configuration?")
-    ledger = Ledger(path)
-    try:
-        ledger.require_readable()
+    with opened_ledger(settings) as ledger:
         found = ledger_status(ledger)
-    finally:
-        ledger.close()
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -230,6 +228,16 @@ def _settings(config: Path | None, *, optional: bool = False) -> Settings:
         from_environment = any(name.startswith(ENVIRONMENT_PREFIX) for name in os.environ)
         chosen = DEFAULT_CONFIG if DEFAULT_CONFIG.exists() or not from_environment else None
     return load_settings(chosen, os.environ)
+
+
+def _roles(text: str) -> frozenset[Role]:
+    wanted = {name.strip() for name in text.split(",")}
+    unknown = wanted - set(Role)
+    if unknown:
+        raise ConfigurationError(
+            [f'--roles: found "{name}", wanted some of {", ".join(Role)}' for name in sorted(unknown)]
+        )
+    return frozenset(Role(name) for name in wanted)
 
 
 def _peers(settings: Settings, name: str | None) -> list[PeerSettings]:

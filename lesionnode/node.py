@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Collection
 from contextlib import ExitStack
 from typing import IO
 
@@ -14,16 +15,17 @@ from config import PeerSettings, Settings
 from core.errors import SpoolError
 from core.log import get_logger
 from custody.doorbell import ring
-from custody.ledger import Ledger, deliveries, incidents, jobs, new_id, reception, services
-from custody.ledger.clock import pull_back
-from custody.ledger.incidents import IncidentKind
+from custody.ledger import Ledger, new_id, services
+from custody.shelving import Shelving
 from custody.spool import Spool
 from lesionnode import __version__
 from lesionnode.clock_watch import ClockWatch
 from lesionnode.corrections import Corrections
 from lesionnode.installed_models import require_models
 from lesionnode.loops import Loop
-from lesionnode.paths import ledger_path, lock_path
+from lesionnode.paths import ledger_location, lock_path, node_name, owner_prefix
+from lesionnode.recovery import recover
+from lesionnode.roles import EVERY_ROLE, Role
 from lesionnode.service_manager import notify, watchdog_interval_s
 from lesionnode.supervisor import Supervisor
 from scp.completion import Completion
@@ -44,17 +46,19 @@ class Node:
     ----------
     settings
         Checked configuration.
+    roles
+        What this process does; others on the same ledger do the rest.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, roles: Collection[Role] = EVERY_ROLE) -> None:
         self._settings = settings
-        self._process = f"node-{new_id()[:12]}"
+        self._roles = frozenset(roles)
+        self._id = new_id()[:12]
         self._stopping = threading.Event()
-        self._lock: IO[str] | None = None
+        self._held = ExitStack()
         self._loops: list[Loop] = []
         self._receiver: Receiver | None = None
         self._supervisor: Supervisor | None = None
-        self._ledger: Ledger | None = None
 
     @property
     def port(self) -> int:
@@ -69,7 +73,7 @@ class Node:
         ConfigurationError
             A configured model is absent, damaged or not licensed.
         SpoolError
-            The data folder cannot be used, or another node uses it.
+            The data folder cannot be used, or another node uses it; or the ledger cannot be used.
         ProviderUnavailable
             The execution policy cannot be met.
         OSError
@@ -88,28 +92,55 @@ class Node:
 
     def _start(self) -> None:
         log = get_logger()
-        log.info("starting", version=__version__, data_folder=str(self._settings.node.data_folder))
-        require_models(self._settings)
+        names = sorted(role.value for role in self._roles)
+        log.info(
+            "starting", version=__version__, data_folder=str(self._settings.node.data_folder), roles=names
+        )
+        if Role.ANALYSE in self._roles:
+            require_models(self._settings)
         floor_bytes = self._settings.reception.disk_floor_mb * 2**20
         spool = Spool(self._settings.node.data_folder, floor_bytes=floor_bytes)
-        self._lock = _lock(self._settings)
-        self._ledger = Ledger(ledger_path(self._settings))
-        self._ledger.migrate()
-        _recover(self._ledger, spool, self._settings)
-        self._supervisor = Supervisor(self._settings, self._ledger)
-        self._supervisor.start()
-        taking = Reception(spool, self._ledger)
-        self._receiver = Receiver(self._settings, self._ledger, taking, self._process)
-        self._receiver.start()
-        self._loops = [self._completion_loop(self._ledger)]
-        corrections = Corrections(self._ledger, Spool(self._settings.node.data_folder))
-        self._loops += [self._courier_loop(self._ledger, peer, corrections) for peer in self._settings.peers]
+        for role in sorted(self._roles):
+            self._held.callback(_lock(self._settings, role).close)
+        ledger = Ledger(ledger_location(self._settings))
+        self._held.callback(ledger.close)
+        ledger.migrate()
+        recover(ledger, spool, self._settings, self._roles)
+        if Role.ANALYSE in self._roles:
+            self._supervisor = Supervisor(self._settings, ledger)
+            self._supervisor.start()
+        if Role.RECEIVE in self._roles:
+            self._start_receiving(ledger, spool)
+        if Role.DELIVER in self._roles:
+            self._start_delivering(ledger)
         for loop in self._loops:
             loop.start()
-        detail = {"port": self.port, "version": __version__}
-        services.sign_of_life(self._ledger, "node", self._process, detail, time.time())
+        self._say_that_it_runs(ledger)
         log.info("ready", ae_title=self._settings.node.ae_title, port=self.port)
         notify("READY=1")
+
+    def _start_receiving(self, ledger: Ledger, spool: Spool) -> None:
+        node = node_name(self._settings)
+        self._receiver = Receiver(
+            self._settings, ledger, Reception(spool, ledger, node), self._process(Role.RECEIVE)
+        )
+        self._receiver.start()
+        self._loops.append(self._completion_loop(ledger, Shelving(ledger, spool, node)))
+
+    def _start_delivering(self, ledger: Ledger) -> None:
+        corrections = Corrections(ledger, Spool(self._settings.node.data_folder))
+        for peer in self._settings.peers:
+            self._loops.append(self._courier_loop(ledger, peer, corrections))
+
+    def _process(self, role: Role) -> str:
+        """Return the identity of this process in the ledger."""
+        return f"{owner_prefix(self._settings, role)}{self._id}"
+
+    def _say_that_it_runs(self, ledger: Ledger) -> None:
+        detail = {"port": self.port, "version": __version__, "roles": sorted(self._roles)}
+        role = min(self._roles)
+        name = "node" if not ledger.shared else f"{node_name(self._settings)}-{role.value}"
+        services.sign_of_life(ledger, name, self._process(role), detail, time.time())
 
     def _main_loop(self) -> None:
         interval_s = min(watchdog_interval_s() or 1.0, 1.0)
@@ -129,7 +160,8 @@ class Node:
     def _healthy(self) -> bool:
         now = time.monotonic()
         turning = all(loop.alive and now - loop.last_turn < _HANGS_AFTER_S for loop in self._loops)
-        return turning and self._receiver is not None and self._receiver.alive
+        receiving = self._receiver is not None and self._receiver.alive
+        return turning and (receiving or Role.RECEIVE not in self._roles)
 
     def _shut_down(self) -> None:
         """Stop in the order of the series' way, so that nothing is accepted that nobody takes on."""
@@ -138,10 +170,7 @@ class Node:
         # process from ending.
         with ExitStack() as stack:
             stack.callback(get_logger().info, "stopped")
-            if self._lock is not None:
-                stack.callback(self._lock.close)
-            if self._ledger is not None:
-                stack.callback(self._ledger.close)
+            stack.callback(self._held.close)
             if self._supervisor is not None:
                 stack.callback(self._supervisor.stop, patience_s=20.0)
             for loop in reversed(self._loops):
@@ -150,13 +179,14 @@ class Node:
             if self._receiver is not None:
                 stack.callback(self._receiver.stop)
 
-    def _completion_loop(self, ledger: Ledger) -> Loop:
+    def _completion_loop(self, ledger: Ledger, shelving: Shelving) -> Loop:
         completion = Completion(self._settings, ledger)
         clock = ClockWatch(ledger)
         return Loop(
             COMPLETION_BELL,
             self._settings.node.data_folder,
-            lambda: clock.settled() and completion.step() > 0,
+            # What is sealed goes on its way first; its manifest is written afterwards.
+            lambda: clock.settled() and completion.step() + shelving.step() > 0,
             completion.next_look_s,
         )
 
@@ -165,7 +195,7 @@ class Node:
             self._settings,
             peer,
             ledger,
-            f"{self._process}-{peer.name}"[:64],
+            f"{self._process(Role.DELIVER)}-{peer.name}"[:64],
             correct=corrections,
         )
         return Loop(
@@ -176,61 +206,18 @@ class Node:
         )
 
 
-def _lock(settings: Settings) -> IO[str]:
-    """Make sure that no other node uses the data folder; the lock ends with the process."""
-    path = lock_path(settings)
-    file = path.open("a+")
+def _lock(settings: Settings, role: Role) -> IO[str]:
+    """Make sure that no other process does the same on this data folder; the lock ends with the process."""
+    file = lock_path(settings, role).open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
         raise SpoolError(
-            f"another lesion-node runs on {settings.node.data_folder}: stop it, or give this one a "
-            "data folder of its own"
+            f"another lesion-node runs on {settings.node.data_folder} (role {role.value}): stop it, or give "
+            "this one a data folder of its own"
         ) from None
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
-
-
-def _recover(ledger: Ledger, spool: Spool, settings: Settings) -> None:
-    """Take up the state that an earlier run left behind, however it ended."""
-    now = time.time()
-    pull_back(ledger, now)
-    lost = reception.close_dead_associations(ledger, alive_since=now, now=now)
-    running = jobs.release_every_owner(ledger, now)
-    sending = deliveries.release_every_owner(ledger, now)
-    recorded = list(reception.recorded_paths(ledger))
-    parts, strangers = spool.sweep(recorded)
-    if strangers:
-        where = f"{strangers} files that the ledger does not know were moved to {spool.unrecorded}"
-        _note(ledger, IncidentKind.FILES_UNRECORDED, "data folder", where)
-    missing = [path for path in recorded if not path.exists()]
-    if missing:
-        reception.mark_missing(ledger, missing)
-        what = f"{len(missing)} received files are gone from the spool: have their series sent again"
-        _note(ledger, IncidentKind.FILES_MISSING, "data folder", what)
-    _note_unknown_destinations(ledger, settings)
-    get_logger().info(
-        "recovered",
-        associations_lost=lost,
-        jobs_released=running,
-        deliveries_released=sending,
-        part_files_deleted=parts,
-        files_unrecorded=strangers,
-        files_missing=len(missing),
-    )
-
-
-def _note_unknown_destinations(ledger: Ledger, settings: Settings) -> None:
-    """Results for a peer that was renamed or removed wait for ever; somebody has to know."""
-    for peer in sorted(deliveries.peers_with_deliveries(ledger) - {peer.name for peer in settings.peers}):
-        what = f'results wait for peer "{peer}", which is not configured any more: add [[peers]] of that name'
-        _note(ledger, IncidentKind.DESTINATION_UNKNOWN, peer, what)
-
-
-def _note(ledger: Ledger, kind: IncidentKind, subject: str, reason: str) -> None:
-    get_logger().warning(kind.value, subject=subject, reason=reason)
-    with ledger.write() as connection:
-        incidents.note(connection, kind, subject, reason, time.time())

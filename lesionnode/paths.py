@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import uuid
 from pathlib import Path
 
 from config import Settings
+from lesionnode.roles import Role
 
 
-def ledger_path(settings: Settings) -> Path:
-    """Return the ledger's database file."""
-    return settings.node.data_folder / "ledger.sqlite"
+def ledger_location(settings: Settings) -> Path | str:
+    """Return the URL of the ledger's database where one is set, else its file below the data folder."""
+    return settings.ledger.url or settings.node.data_folder / "ledger.sqlite"
 
 
-def lock_path(settings: Settings) -> Path:
-    """Return the file whose lock says that a node runs on this data folder."""
-    return settings.node.data_folder / "node.lock"
+def node_name(settings: Settings) -> str:
+    """Return what tells this node from others that use the same ledger: made once, kept beside the spool."""
+    path = settings.node.data_folder / "node-name"
+    if not path.exists():
+        part = path.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
+        part.write_text(f"{uuid.uuid4().hex[:12]}\n")
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(part)  # of two processes that start together one wins
+        part.unlink()
+    return path.read_text().strip()
+
+
+def owner_prefix(settings: Settings, role: Role) -> str:
+    """Return how the owners of claims begin that processes of this node make in a role."""
+    return f"{node_name(settings)}-{role.value}-"
+
+
+def lock_path(settings: Settings, role: Role) -> Path:
+    """Return the file whose lock says that a node runs on this data folder in that role."""
+    return settings.node.data_folder / f"{role.value}.lock"

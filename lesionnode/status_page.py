@@ -41,9 +41,9 @@ def print_status(found: dict[str, Any], settings: Settings, console: Console | N
     counts = found["counts"]
     jobs = ", ".join(f"{number} {state}" for state, number in counts["jobs"].items()) or "none yet"
     out.print(
-        f"[bold]{settings.node.ae_title}[/] port {settings.node.port}: {counts['instances']} images in "
-        f"{counts['series']} series ({counts['instances_set_aside']} set aside), "
-        f"{counts['open_associations']} open associations. Analyses: {jobs}."
+        f"[bold]{settings.node.ae_title}[/] port {settings.node.port}, last 24 hours: "
+        f"{counts['instances']} images in {counts['series']} series ({counts['instances_set_aside']} set "
+        f"aside); analyses: {jobs}. {counts['open_associations']} open associations."
     )
     for service in found["services"]:
         models = service["detail"].get("models", {})

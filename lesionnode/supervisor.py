@@ -14,6 +14,8 @@ from core.log import get_logger
 from custody.doorbell import ring
 from custody.ledger import Ledger, incidents, jobs, new_id
 from custody.ledger.incidents import IncidentKind
+from lesionnode.paths import owner_prefix
+from lesionnode.roles import Role
 from lesionnode.worker_process import worker_main
 from scp.completion import WORKER_BELL
 
@@ -74,7 +76,7 @@ class Supervisor:
 
     def _spawn(self) -> None:
         ours, theirs = self._context.Pipe(duplex=False)
-        self._owner = f"worker-{new_id()[:12]}"
+        self._owner = f"{owner_prefix(self._settings, Role.ANALYSE)}{new_id()[:12]}"
         process = self._context.Process(
             target=worker_main, args=(self._settings, self._owner, theirs), name="lesion-node-worker"
         )
@@ -111,7 +113,7 @@ class Supervisor:
             return
         if self._restart_at is None:
             code = self._process.exitcode if self._process is not None else None
-            released = jobs.release_owner(self._ledger, self._owner, time.time())
+            released = jobs.release_owners(self._ledger, self._owner, time.time())
             lived_s = now - self._started_at
             self._pause_s = (
                 0.0 if lived_s > _SOUND_AFTER_S else min(max(1.0, 2 * self._pause_s), _LONGEST_PAUSE_S)

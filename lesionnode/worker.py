@@ -7,11 +7,10 @@ reception.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +18,22 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from config import Settings
-from core.domain import Predecessor, ResultKind, ResultObject
-from core.errors import NodeError, OtherImages, ResultEncodingError, SeriesRejected, SpoolError
-from core.forms import ResultForm, forms_to_write
+from core.domain import Predecessor, ResultKind
+from core.errors import NodeError, SpoolError
 from core.log import get_logger
 from custody.doorbell import Doorbell
 from custody.ledger import Ledger, jobs, services
+from custody.ledger.instances import sealed_series
 from custody.ledger.jobs import ClaimedJob, JobEnd, Replaced, StoredResult
 from custody.ledger.states import JobState
 from custody.spool import Spool
 from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
-from lesionnode.paths import ledger_path
-from lesionnode.pipeline import (
-    Analysed,
-    analyse_series,
-    refusal_of,
-    refused_json,
-    result_context,
-    result_json,
-)
+from lesionnode.paths import ledger_location
+from lesionnode.pipeline import refused_json
+from lesionnode.production import Encoded, Order, Production
 from scp.completion import WORKER_BELL, destinations
 from scp.courier import ring_lanes
-from sr_writer.context import ResultContext
-from sr_writer.elements import part_10
-from sr_writer.results import write_refusal, write_results
 
 _LEASE_S = 60.0
 _RENEW_S = 5.0
@@ -69,12 +59,12 @@ class Worker:
         self._settings = settings
         self._owner = owner
         self._parent = os.getppid()
-        self._ledger = Ledger(ledger_path(settings))
+        self._ledger = Ledger(ledger_location(settings))
         self._spool = Spool(settings.node.data_folder)
         self._engine = Engine(settings.models, model_folders(settings))
         self._stopping = threading.Event()
         self._progress_at = time.monotonic()
-        self._forms = forms_to_write(peer.form for peer in settings.peers) or (ResultForm(),)
+        self._production = Production(settings, self._engine)
 
     def stop(self) -> None:
         """End after the current job."""
@@ -113,7 +103,7 @@ class Worker:
             with self._lease_kept(claimed):
                 self._try_again(claimed, f"the analysis broke off {limit} times without an answer")
             return True
-        log.info("analysis_started", images=len(claimed.series.instances), model=claimed.model)
+        log.info("analysis_started", generation=claimed.generation, model=claimed.model)
         with self._lease_kept(claimed):
             try:
                 end = self._work(claimed)
@@ -135,73 +125,41 @@ class Worker:
         return True
 
     def _work(self, claimed: ClaimedJob) -> JobEnd:
-        paths = [instance.path for instance in claimed.series.instances]
-        try:
-            analysed = analyse_series(
-                paths, self._engine, claimed.model, self._settings.models, self._mark_progress
-            )
-            start = time.perf_counter()
-            objects = self._written(claimed, analysed)
-        except (SeriesRejected, ResultEncodingError) as error:
-            silent = isinstance(error, OtherImages)
-            notice = () if silent else self._refusal_written(claimed, str(error))
-            return JobEnd(JobState.REFUSED, str(error), refused_json(str(error), claimed.model), notice)
-        analysed.timings_s["write"] = round(time.perf_counter() - start, 3)
-        result = result_json(analysed)
-        return JobEnd(JobState.ANALYSED, None, result, objects)
+        produced = self._production.produce(self._order(claimed), self._mark_progress)
+        objects = self._stored(claimed, produced.files)
+        state = JobState.ANALYSED if produced.reason is None else JobState.REFUSED
+        return JobEnd(state, produced.reason, produced.result, objects, produced.triage)
 
-    def _written(self, claimed: ClaimedJob, analysed: Analysed) -> Sequence[StoredResult]:
-        wanted = {kind for peer in self._settings.peers for kind in peer.objects}
-        written = write_results(
-            analysed.analysis,
-            self._context(claimed, analysed.provider),
-            self._forms,
-            overlay=ResultKind.OVERLAY in wanted,
-        )
-        for file in written.files:
-            self._kept(claimed, Path(file.name).stem, file.content, Path(file.name).suffix.lstrip("."))
-        return [self._stored(claimed, one) for one in written.objects]
-
-    def _refusal_written(self, claimed: ClaimedJob, reason: str) -> Sequence[StoredResult]:
-        """Write what tells the peers that there will be no result; none where that is not safe."""
-        if not self._settings.results.refusals:
-            return ()
-        paths = [instance.path for instance in claimed.series.instances]
-        try:
-            refusal = refusal_of(paths, reason, self._engine, claimed.model)
-            context = self._context(claimed, self._engine.open(claimed.model)[1].provider)
-            written = write_refusal(refusal, context, self._forms)
-        except ResultEncodingError as error:
-            get_logger().warning("refusal_not_sent", job=claimed.id, reason=str(error))
-            return ()
-        return [self._stored(claimed, one) for one in written.objects]
-
-    def _context(self, claimed: ClaimedJob, provider: str) -> ResultContext:
-        series = claimed.series
-        return result_context(
-            self._settings,
-            generation=series.generation,
-            source_digests={one.sop_instance_uid: one.sha256 for one in series.instances},
-            provider=provider,
-            content_time_s=claimed.sealed_at,
+    def _order(self, claimed: ClaimedJob) -> Order:
+        return Order(
+            series=sealed_series(self._ledger, claimed),
+            model=claimed.model,
+            sealed_at=claimed.sealed_at,
             predecessors=tuple(_predecessors(jobs.replaced(self._ledger, claimed))),
         )
 
-    def _stored(self, claimed: ClaimedJob, result: ResultObject) -> StoredResult:
-        content = part_10(result.dataset)
-        return StoredResult(
-            kind=result.kind.value,
-            sop_class_uid=str(result.dataset.SOPClassUID),
-            sop_instance_uid=result.sop_instance_uid,
-            path=self._kept(claimed, _file_name(result), content, "dcm"),
-            sha256=hashlib.sha256(content).hexdigest(),
-            variant=result.variant,
-        )
+    def _stored(self, claimed: ClaimedJob, files: Iterable[Encoded]) -> list[StoredResult]:
+        stored = []
+        for file in files:
+            path = self._kept(claimed, file)
+            if file.object is not None:
+                stored.append(
+                    StoredResult(
+                        kind=file.object.kind.value,
+                        sop_class_uid=str(file.object.dataset.SOPClassUID),
+                        sop_instance_uid=file.object.sop_instance_uid,
+                        path=path,
+                        sha256=file.sha256,
+                        variant=file.object.variant,
+                        size_bytes=len(file.content),
+                    )
+                )
+        return stored
 
-    def _kept(self, claimed: ClaimedJob, name: str, content: bytes, ending: str) -> Path:
+    def _kept(self, claimed: ClaimedJob, file: Encoded) -> Path:
         while True:
             try:
-                return self._spool.keep_result(claimed.id, name, content, ending=ending)
+                return self._spool.keep_result(claimed.id, file.name, file.content, ending=file.ending)
             except SpoolError as error:
                 # A full disk must not cost a second inference: the object waits here until there is space.
                 get_logger().error("result_waits_for_disk", job=claimed.id, reason=str(error))
@@ -230,7 +188,7 @@ class Worker:
         try:
             tried = min(claimed.attempt, self._settings.models.max_attempts)
             said = f"the analysis failed {tried} times: the log of the node says why"
-            notice = self._refusal_written(claimed, said)
+            notice = self._stored(claimed, self._production.refusal(self._order(claimed), said))
         except Exception:  # noqa: BLE001 - whatever broke the analysis may break this too
             get_logger().warning("refusal_not_sent", job=claimed.id, exc_info=True)
             return False
@@ -288,8 +246,3 @@ def _predecessors(replaced: Sequence[Replaced]) -> Iterator[Predecessor]:
             sop_instance_uid=one.sop_instance_uid,
             peers=earlier.peers,
         )
-
-
-def _file_name(result: ResultObject) -> str:
-    """Return a name for the spool: the kind, and which of its encodings where there are several."""
-    return "-".join((result.kind.value, *result.variant.split()))

@@ -81,13 +81,18 @@ class Reception:
     ----------
     spool, ledger
         Where it is kept and recorded.
+    node
+        Whose spool that is.
     now
         Clock, seconds since 1970 UTC.
     """
 
-    def __init__(self, spool: Spool, ledger: Ledger, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, spool: Spool, ledger: Ledger, node: str = "", now: Callable[[], float] = time.time
+    ) -> None:
         self._spool = spool
         self._ledger = ledger
+        self._node = node
         self._now = now
         self._series_ids: dict[SeriesKey, str] = {}
         self.outcomes: Counter[str] = Counter()
@@ -171,6 +176,7 @@ class Reception:
             move_originator_message_id=request.move_originator_message_id,
             set_aside=set_aside,
             facts=CtFacts.from_header(header).as_json() if set_aside is None else None,
+            node=self._node,
         )
         if not reception.record_instance(self._ledger, series_id, caller, new, self._now()):
             path.unlink(missing_ok=True)  # the same content came on another association at the same moment

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from custody.ledger import Ledger
 from lesionnode.phantom.dicom import write_phantom
 from lesionnode.phantom.generate import generate_phantom
 from lesionnode.phantom.spec import Phantom, PhantomSpec
+from tests.helpers.instances import emptied, fresh_ledger
 from tests.helpers.orthanc import Orthanc, running_orthanc
+from tests.helpers.postgres import Postgres, running_postgres
 
 # A test that is slow because the machine is busy is not wrong.
 settings.register_profile("suite", deadline=None)
@@ -28,6 +31,37 @@ def small_phantom() -> Phantom:
 def small_phantom_files(small_phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The small phantom as Part 10 files."""
     return write_phantom(tmp_path_factory.mktemp("phantom"), small_phantom)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for the whole run."""
+    with running_postgres() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def _on_postgresql(postgres: Postgres) -> Iterator[Ledger]:
+    ledger = Ledger(postgres.fresh_database())
+    ledger.migrate()
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def shared_ledger(_on_postgresql: Ledger) -> Ledger:
+    """An empty ledger on PostgreSQL."""
+    return emptied(_on_postgresql)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    """An empty ledger, in each of the two databases."""
+    if request.param == "postgresql":
+        yield request.getfixturevalue("shared_ledger")
+    else:
+        with fresh_ledger(tmp_path) as opened:
+            yield opened
 
 
 @pytest.fixture

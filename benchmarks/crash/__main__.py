@@ -24,7 +24,8 @@ byte; every series has the result of all its images at the PACS; nothing else is
 has one content; no analysis begins after the end of its job was recorded. Objects that the PACS got twice
 and analyses that were cut off and begun again are the price of a kill: they are counted.
 
-Exit status 1 where an invariant is broken; the folder with spool, ledger and log is kept then.
+Exit status 1 where an invariant is broken; the folder is kept then: spool, log, and the ledger's tables as
+they were at the end (ledger.json).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="lesion-node-crash-"))
     try:
-        with _ledger(options.ledger, folder) as url:
+        with _ledger(options.ledger) as url:
             plan = Plan(options.kills, options.seed, options.ledger, options.processes, options.minutes, url)
             figures = run_campaign(folder / "campaign", plan, line)
     except AssertionError as error:
@@ -69,12 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _ledger(kind: str, folder: Path) -> Iterator[str]:
+def _ledger(kind: str) -> Iterator[str]:
     """Give the URL of an empty PostgreSQL database, nothing for the SQLite file that the node makes."""
     if kind == "sqlite":
         yield ""
         return
-    with running_postgres(folder / "postgresql") as server:
+    with running_postgres() as server:
         yield server.fresh_database()
 
 

@@ -100,7 +100,7 @@ _QUIET_S = 0.5
 AIMS: tuple[Aim, ...] = (
     Aim("reception", lambda scene: scene.moments.images, 0.0, 0.08),
     Aim("sealing", lambda scene: scene.moments.series, _QUIET_S - 0.02, _QUIET_S + 0.12),
-    Aim("sealed", _logged("series_sealed"), 0.0, 0.02),
+    Aim("sealed", _logged("series_sealed"), 0.0, 0.05),
     Aim("analysis", _logged("analysis_started"), 0.0, 1.3, _ALSO_WORKER),
     Aim("writing results", _result_files, 0.0, 0.15, _ALSO_WORKER),
     Aim("delivery", lambda scene: scene.pacs.associations, 0.0, 0.12),

@@ -114,6 +114,7 @@ def run_campaign(folder: Path, plan: Plan, say: Callable[[str], None] = lambda _
             _settle(scanners, pacs, rows)
             settled = time.monotonic()
             statuses, orphans = node.stop(), node.orphans()
+            rows.save(folder / "ledger.json")
             over = _observed(node, scanners, pacs, rows)
         finally:
             scanners.give_up()

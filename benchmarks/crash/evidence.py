@@ -46,6 +46,12 @@ class LedgerRows:
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(select(table)).mappings()]
 
+    def save(self, path: Path) -> None:
+        """Write every table into one JSON file."""
+        self.of("job")
+        names = self._tables.tables if self._tables is not None else ()
+        path.write_text(json.dumps({name: self.of(name) for name in names}, default=str, indent=1))
+
     def close(self) -> None:
         """Let the database go."""
         self._engine.dispose()

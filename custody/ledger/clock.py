@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import update
 
 from custody.ledger.engine import Ledger
-from custody.ledger.tables import association, delivery, instance, job, series
+from custody.ledger.tables import association, commitment, commitment_request, delivery, instance, job, series
 
 _TIMES = (
     association.c.opened_at,
@@ -15,6 +15,8 @@ _TIMES = (
     job.c.due_at,
     delivery.c.due_at,
     delivery.c.created_at,
+    commitment.c.due_at,
+    commitment_request.c.due_at,
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
+from custody.ledger import instances
 from custody.ledger.engine import new_id
 from custody.ledger.states import JobState
 from custody.ledger.tables import acquisition, association, instance, job, series, series_source
@@ -109,7 +110,7 @@ def open_series(connection: Connection) -> list[OpenSeries]:
         .join(association, association.c.id == instance.c.association_id)
         .outerjoin(last, last.c.id == series.c.last_association_id)
         .where(_is_open)
-        .group_by(series.c.id, association.c.calling_ae_title)
+        .group_by(series.c.id, association.c.calling_ae_title, last.c.ended)
     ).all()
     result = []
     for series_id in dict.fromkeys(row.id for row in rows):
@@ -149,22 +150,15 @@ def busy_callers(connection: Connection, alive_since: float) -> Mapping[str, flo
 
 def facts_of(connection: Connection, series_id: str) -> list[Mapping[str, Any]]:
     """Return the header facts of every analysable instance of a series, all generations."""
-    rows = connection.execute(
-        select(instance.c.facts).where(instance.c.series_id == series_id, instance.c.set_aside.is_(None))
-    )
-    return [row.facts for row in rows if row.facts is not None]
+    kept = instances.of_series(connection, series_id)
+    return [one.facts for one in kept if one.set_aside is None and one.facts is not None]
 
 
 def sources_of(connection: Connection, series_id: str) -> list[str]:
     """Return the names of the sources that sent a series, the first one first."""
-    rows = connection.execute(
-        select(association.c.source)
-        .join_from(instance, association, association.c.id == instance.c.association_id)
-        .where(instance.c.series_id == series_id)
-        .order_by(instance.c.received_at)
-    )
+    first = [one.source for one in instances.of_series(connection, series_id)]
     also = connection.execute(select(series_source.c.source).where(series_source.c.series_id == series_id))
-    return list(dict.fromkeys([row.source for row in rows] + [row.source for row in also]))
+    return list(dict.fromkeys([*first, *also.scalars()]))
 
 
 def acquisitions_of(
@@ -234,7 +228,12 @@ def seal(connection: Connection, sealing: Sealing, now: float) -> str:
     connection.execute(
         update(instance).where(instance.c.series_id == one.series_id, _is_open).values(generation=generation)
     )
-    connection.execute(update(series).where(series.c.id == one.series_id).values(generation=generation))
+    # The association matters while the series is open; afterwards it may be forgotten.
+    connection.execute(
+        update(series)
+        .where(series.c.id == one.series_id)
+        .values(generation=generation, last_association_id=None)
+    )
     job_id = new_id()
     connection.execute(
         job.insert().values(

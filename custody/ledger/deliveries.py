@@ -114,7 +114,9 @@ class Attempted:
 
 
 def claim_for_peer(ledger: Ledger, peer: str, owner: str, *, lease_s: float, now: float) -> list[DueDelivery]:
-    """Take everything that is due to one peer from its oldest job, in sending order.
+    """Take everything that is due to one peer from its most urgent job, in sending order.
+
+    Urgent lanes go first, then what shows more disease, then what was sealed first.
 
     All undelivered objects of that job are taken together once one of them is due: a report must not arrive
     long before the segmentation that it refers to.
@@ -122,12 +124,13 @@ def claim_for_peer(ledger: Ledger, peer: str, owner: str, *, lease_s: float, now
     lapsed = (delivery.c.state == DeliveryState.SENDING.value) & (delivery.c.lease_until < now)
     waiting = (delivery.c.state == DeliveryState.DUE.value) & (delivery.c.due_at <= now)
     with ledger.write() as connection:
+        of_job = select(delivery.c.job_id).where(delivery.c.peer == peer, waiting | lapsed)
         first = connection.execute(
-            select(delivery.c.job_id)
-            .join_from(delivery, job)
-            .where(delivery.c.peer == peer, waiting | lapsed)
-            .order_by(delivery.c.due_at, job.c.sealed_at)
+            select(job.c.id)
+            .where(job.c.id.in_(of_job))
+            .order_by(job.c.lane, job.c.triage.desc(), job.c.sealed_at)
             .limit(1)
+            .with_for_update(skip_locked=True)  # another machine takes another job of this peer
         ).scalar_one_or_none()
         if first is None:
             return []
@@ -295,12 +298,15 @@ def record(ledger: Ledger, outcomes: Sequence[Attempted], now: float) -> None:
             )
 
 
-def release_every_owner(ledger: Ledger, now: float) -> int:
-    """Let every lease end at once: at start-up of a node that owns its ledger alone, every owner is dead."""
+def release_owners(ledger: Ledger, prefix: str, now: float) -> int:
+    """Let the leases of all owners of that name end at once: their process is dead."""
     with ledger.write() as connection:
         return connection.execute(
             update(delivery)
-            .where(delivery.c.state == DeliveryState.SENDING.value)
+            .where(
+                delivery.c.state == DeliveryState.SENDING.value,
+                delivery.c.owner.startswith(prefix, autoescape=True),
+            )
             .values(lease_until=now - 1)
         ).rowcount
 

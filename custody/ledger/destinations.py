@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select, update
 
 from custody.ledger import incidents
+from custody.ledger.dialect import lock_series
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.states import DeliveryState, JobState
@@ -77,6 +78,7 @@ def create_deliveries(connection: Connection, series_id: str, destinations: Dest
     Every kind of result object of the series goes once, in one encoding, to each peer in the union of its
     sources' destinations that is to get objects of its kind.
     """
+    lock_series(connection, [series_id])
     peers_of_source = destinations.peers_of_source
     sources = connection.execute(select(series_source.c.source).where(series_source.c.series_id == series_id))
     peers = list(dict.fromkeys(peer for row in sources for peer in peers_of_source.get(row.source, ())))

@@ -4,90 +4,173 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import alembic.command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from core.errors import SpoolError
+from core.errors import LedgerUnavailable, SpoolError, SpoolFull
+from custody.ledger import postgresql, sqlite
+from custody.ledger.group_commit import GroupCommit
 
-_BUSY_TIMEOUT_MS = 30_000
+_T = TypeVar("_T")
+_MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 class Ledger:
-    """Transactions on the ledger.
+    """Transactions on the ledger, in SQLite or in PostgreSQL.
 
-    SQLite runs in WAL mode with ``synchronous = FULL``, so a committed transaction survives a power cut.
-    Writers begin with ``BEGIN IMMEDIATE``: a transaction that upgraded from reading to writing could fail
-    half-way, one that waits at its start cannot.
+    A committed transaction survives a power cut on both: SQLite runs in WAL mode with ``synchronous = FULL``,
+    PostgreSQL with ``synchronous_commit = on``. SQLite admits one writer, so every writing transaction sees
+    all that was written before it; on PostgreSQL the statements that read and then write take row locks
+    (`custody.ledger.dialect.lock_series`, ``SKIP LOCKED``).
 
     Parameters
     ----------
-    path
-        The database file; its folder has to exist.
+    location
+        The database file, whose folder has to exist; or the URL of a PostgreSQL database,
+        ``postgresql+psycopg://user:password@host/database``.
+
+    Raises
+    ------
+    SpoolError
+        The URL cannot be understood.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._engine = _open_sqlite(path)
-        # SQLite admits one writer. Waiting on a lock inside the process is fair and instant; SQLite's own
-        # busy handler sleeps in growing steps.
+    def __init__(self, location: Path | str) -> None:
+        self.location = location
+        self.url = _url(location)
+        self._on_sqlite = self.url.get_backend_name() == "sqlite"
+        self._engine = sqlite.open_engine(self.url) if self._on_sqlite else postgresql.open_engine(self.url)
+        # Waiting on a lock inside the process is fair and instant; SQLite's own busy handler sleeps in
+        # growing steps. PostgreSQL needs none.
         self._writing = threading.Lock()
+        self._group = GroupCommit(self.write)
+
+    @property
+    def shared(self) -> bool:
+        """Whether other machines may use this ledger too."""
+        return not self._on_sqlite
+
+    @property
+    def name(self) -> str:
+        """What people know the ledger by; no password."""
+        return str(self.url.database) if self._on_sqlite else self.url.render_as_string(hide_password=True)
 
     def migrate(self) -> None:
-        """Bring the schema to the newest version; creates it in a new file.
+        """Bring the schema to the newest version; creates it where there is none.
 
         Raises
         ------
         SpoolError
-            The file cannot be used, or a newer version wrote it.
+            The ledger cannot be used, or a newer version wrote it.
         """
         config = Config()
-        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+        config.set_main_option("script_location", str(_MIGRATIONS))
         self.require_readable()
         try:
             with self.write() as connection:
+                if not self._on_sqlite:
+                    postgresql.lock_schema(connection)
                 config.attributes["connection"] = connection
                 alembic.command.upgrade(config, "head")
         except CommandError:
             raise SpoolError(
-                f"the ledger {self.path} was written by a newer version: install that version, or restore "
+                f"the ledger {self.name} was written by a newer version: install that version, or restore "
                 "the ledger that was kept before the upgrade"
             ) from None
         except DatabaseError as error:
             raise self._unusable(error) from None
 
     def require_readable(self) -> None:
-        """Raise `SpoolError` where the file cannot be opened or is no ledger."""
+        """Raise `SpoolError` where the ledger cannot be opened or is none."""
         try:
             with self.read() as connection:
-                connection.exec_driver_sql("PRAGMA schema_version")
+                probe = "PRAGMA schema_version" if self._on_sqlite else "SELECT 1"
+                connection.exec_driver_sql(probe)
         except DatabaseError as error:
             raise self._unusable(error) from None
 
+    def require_current(self) -> None:
+        """Raise `SpoolError` where it cannot be opened, or another version's schema is in it."""
+        self.require_readable()
+        script = ScriptDirectory(str(_MIGRATIONS))
+        with self.read() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+        if found != script.get_current_head():
+            raise SpoolError(
+                f"the ledger {self.name} is of another version of lesion-node: start the node of this "
+                "version once, or use the command of the version that runs"
+            )
+
     def _unusable(self, error: DatabaseError) -> SpoolError:
-        return SpoolError(
-            f"the ledger {self.path} cannot be used ({error.orig}): look at the disk and the file's owner; a "
-            "damaged file has to be replaced by a backup (docs/operations.md)"
+        what = str(error.orig).strip().partition("\n")[0]
+        advice = (
+            "look at the disk and the file's owner; a damaged file has to be replaced by a backup"
+            if self._on_sqlite
+            else "see that PostgreSQL runs, and check ledger.url, the user and its rights"
+        )
+        return LedgerUnavailable(
+            f"the ledger {self.name} cannot be used ({what}): {advice} (docs/operations.md)"
         )
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Open a transaction that may write; commits at the end, rolls back on an exception."""
-        with self._writing, self._engine.begin() as connection:
-            yield connection
+        """Open a transaction that may write; commits at the end, rolls back on an exception.
+
+        Raises
+        ------
+        SpoolFull
+            The disk of the ledger is full; nothing of the transaction is recorded.
+        LedgerUnavailable
+            The database cannot be reached or is busy for too long; the same.
+        """
+        try:
+            if self._on_sqlite:
+                with self._writing, self._engine.begin() as connection:
+                    yield connection
+            else:
+                with self._engine.begin() as connection:
+                    yield connection
+        except OperationalError as error:
+            if _is_disk_full(error):
+                raise SpoolFull(f"the disk of the ledger {self.name} is full: free some space") from error
+            raise self._unusable(error) from error
+
+    def write_together(self, work: Callable[[Connection], _T], order: str = "") -> _T:
+        """Do a piece of work in a transaction that others in this process may share.
+
+        Many threads that record one instance each would flush the disk one after the other. Here those that
+        wait while one transaction is being flushed all go into the next one.
+
+        Parameters
+        ----------
+        work
+            Reads and writes on the connection; undone alone if it raises.
+        order
+            Rows of what it locks first; work is done in this order, so that two machines never wait for each
+            other.
+
+        Returns
+        -------
+        object
+            What `work` returned; it is committed then.
+        """
+        return self._group.run(work, order)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a short read-only snapshot; never waits for writers."""
-        with self._engine.connect().execution_options(ledger_read=True) as connection, connection.begin():
+        options: dict[str, Any] = {"ledger_read": True} if self._on_sqlite else postgresql.SNAPSHOT
+        with self._engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
     def close(self) -> None:
@@ -100,32 +183,21 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def _open_sqlite(path: Path) -> Engine:
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        poolclass=QueuePool,
-        hide_parameters=True,  # they would stand in the log with every traceback
-        pool_size=4,
-        max_overflow=64,
-        connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_MS / 1000},
-    )
+def _url(location: Path | str) -> URL:
+    if isinstance(location, Path):
+        return URL.create("sqlite", database=str(location))
+    try:
+        url = make_url(location)
+    except ArgumentError:
+        raise SpoolError("ledger.url cannot be understood (docs/configuration.md shows its form)") from None
+    if url.get_backend_name() != "postgresql":
+        raise SpoolError(
+            f'ledger.url begins with "{url.drivername}": only PostgreSQL is supported, '
+            "postgresql+psycopg://user:password@host/database; leave it empty for SQLite"
+        )
+    return url.set(drivername="postgresql+psycopg")
 
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        cursor = connection.cursor()
-        for pragma in (
-            f"busy_timeout = {_BUSY_TIMEOUT_MS}",
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        reading = connection.get_execution_options().get("ledger_read", False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-    return engine
+def _is_disk_full(error: OperationalError) -> bool:
+    said = str(error.orig)
+    return "disk is full" in said or getattr(error.orig, "sqlstate", None) == "53100"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 from sqlalchemy import Connection
-from sqlalchemy.dialects.sqlite import insert
 
+from custody.ledger.dialect import upsert
 from custody.ledger.tables import incident
 
 #: More different subjects than this of one kind are counted together: a port scan must not fill the disk.
@@ -49,12 +49,10 @@ def note(connection: Connection, kind: IncidentKind, subject: str, reason: str, 
     key = subject[:160]
     if key not in known and len(known) >= _MOST_SUBJECTS:
         key = "(others)"
-    statement = insert(incident).values(
-        kind=kind.value, subject=key, reason=reason, count=1, first_at=now, last_at=now
-    )
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[incident.c.kind, incident.c.subject],
-            set_={"count": incident.c.count + 1, "last_at": now, "reason": reason},
-        )
+    upsert(
+        connection,
+        incident,
+        {"kind": kind.value, "subject": key, "reason": reason, "count": 1, "first_at": now, "last_at": now},
+        key=("kind", "subject"),
+        changes={"count": incident.c.count + 1, "last_at": now, "reason": reason},
     )

@@ -9,21 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, or_, select, update
 
-from core.domain import (
-    AETitle,
-    ReceivedInstance,
-    ResultKind,
-    SealedSeries,
-    SeriesInstanceUID,
-    SeriesKey,
-    SOPInstanceUID,
-    StudyInstanceUID,
-)
+from core.domain import ResultKind, SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.log import get_logger
 from custody.ledger.destinations import Destinations, create_deliveries, supersede_deliveries
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.states import DeliveryState, JobState
-from custody.ledger.tables import delivery, instance, job, result_object, series
+from custody.ledger.tables import delivery, job, result_object, series
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +29,12 @@ class ClaimedJob:
         Name of the model package.
     sealed_at
         When its series was sealed, seconds since 1970 UTC.
-    series
-        What to analyse.
+    series_id, key, generation
+        What to analyse; `custody.ledger.instances.sealed_series` says which files that are.
+    calling_ae_title
+        The caller that sent it first.
+    evidence
+        Why the series was held to be complete.
     """
 
     id: str
@@ -47,7 +42,11 @@ class ClaimedJob:
     attempt: int
     model: str
     sealed_at: float
-    series: SealedSeries
+    series_id: str
+    key: SeriesKey
+    generation: int
+    calling_ae_title: str
+    evidence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,7 @@ class StoredResult:
     path: Path
     sha256: str
     variant: str = ""
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,15 @@ class JobEnd:
         What ``result.json`` holds.
     objects
         In the order in which peers should get them.
+    triage
+        How much was found, the severity score: what shows more is delivered first.
     """
 
     state: JobState
     reason: str | None
     result: Mapping[str, Any] | None
     objects: Sequence[StoredResult] = ()
+    triage: int = 0
 
 
 def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now: float) -> ClaimedJob | None:
@@ -111,7 +114,13 @@ def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now:
         for failed in given_up:
             get_logger().error("analysis_failed", job=failed.id, attempt=failed.attempt, reason=reason)
         waiting = and_(job.c.state == JobState.QUEUED.value, job.c.due_at <= now)
-        first = select(job.c.id).where(or_(waiting, overdue)).order_by(job.c.due_at).limit(1)
+        first = (
+            select(job.c.id)
+            .where(or_(waiting, overdue))
+            .order_by(job.c.lane, job.c.due_at)
+            .limit(1)
+            .with_for_update(skip_locked=True)  # another machine may take another one at the same moment
+        )
         row = connection.execute(
             update(job)
             .where(job.c.id == first.scalar_subquery())
@@ -163,6 +172,7 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
                 state=end.state.value,
                 reason=end.reason,
                 result=dict(end.result) if end.result is not None else None,
+                triage=end.triage,
                 finished_at=now,
                 lease_until=None,
             )
@@ -182,13 +192,13 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
                     sop_instance_uid=stored.sop_instance_uid,
                     path=str(stored.path),
                     sha256=stored.sha256,
+                    size_bytes=stored.size_bytes,
                     written_at=now,
                 )
             )
-        series_id = connection.execute(select(job.c.series_id).where(job.c.id == claimed.id)).scalar_one()
-        create_deliveries(connection, series_id, destinations, now)
+        create_deliveries(connection, claimed.series_id, destinations, now)
         if end.state is JobState.ANALYSED:
-            supersede_deliveries(connection, series_id, claimed.series.generation)
+            supersede_deliveries(connection, claimed.series_id, claimed.generation)
         return True
 
 
@@ -211,16 +221,6 @@ def try_again(
         )
 
 
-def release_owner(ledger: Ledger, owner: str, now: float) -> int:
-    """Let the leases of a dead owner end at once; return how many there were."""
-    with ledger.write() as connection:
-        return connection.execute(
-            update(job)
-            .where(job.c.state == JobState.RUNNING.value, job.c.owner == owner)
-            .values(lease_until=now - 1)
-        ).rowcount
-
-
 def lease_lapsed(ledger: Ledger, owner: str, now: float) -> bool:
     """Tell whether an owner did not renew the lease of a job that it works on."""
     with ledger.read() as connection:
@@ -240,11 +240,13 @@ def give_back(ledger: Ledger, owner: str, now: float) -> int:
         ).rowcount
 
 
-def release_every_owner(ledger: Ledger, now: float) -> int:
-    """Let every lease end at once: at start-up of a node that owns its ledger alone, every owner is dead."""
+def release_owners(ledger: Ledger, prefix: str, now: float) -> int:
+    """Let the leases of all owners of that name end at once: their process is dead."""
     with ledger.write() as connection:
         return connection.execute(
-            update(job).where(job.c.state == JobState.RUNNING.value).values(lease_until=now - 1)
+            update(job)
+            .where(job.c.state == JobState.RUNNING.value, job.c.owner.startswith(prefix, autoescape=True))
+            .values(lease_until=now - 1)
         ).rowcount
 
 
@@ -259,41 +261,21 @@ def _fence(claimed: ClaimedJob) -> Any:
 
 def _claimed(connection: Connection, row: Any) -> ClaimedJob:
     one = connection.execute(select(series).where(series.c.id == row.series_id)).one()
-    instances = connection.execute(
-        select(instance)
-        .where(
-            instance.c.series_id == row.series_id,
-            instance.c.set_aside.is_(None),
-            instance.c.generation <= row.generation,
-        )
-        .order_by(instance.c.received_at, instance.c.id)
-    )
     return ClaimedJob(
         id=row.id,
         owner=row.owner,
         attempt=row.attempt,
         model=row.model,
         sealed_at=row.sealed_at,
-        series=SealedSeries(
-            key=SeriesKey(
-                StudyInstanceUID(one.study_instance_uid),
-                SeriesInstanceUID(one.series_instance_uid),
-                one.patient_digest,
-            ),
-            generation=row.generation,
-            calling_ae_title=AETitle(row.calling_ae_title),
-            instances=tuple(
-                ReceivedInstance(
-                    path=Path(found.path),
-                    sop_class_uid=found.sop_class_uid,
-                    sop_instance_uid=SOPInstanceUID(found.sop_instance_uid),
-                    transfer_syntax_uid=found.transfer_syntax_uid,
-                    sha256=found.sha256,
-                )
-                for found in instances
-            ),
-            evidence=row.evidence,
+        series_id=row.series_id,
+        key=SeriesKey(
+            StudyInstanceUID(one.study_instance_uid),
+            SeriesInstanceUID(one.series_instance_uid),
+            one.patient_digest,
         ),
+        generation=row.generation,
+        calling_ae_title=row.calling_ae_title,
+        evidence=row.evidence,
     )
 
 
@@ -312,7 +294,7 @@ def replaced(ledger: Ledger, claimed: ClaimedJob) -> tuple[Replaced, ...]:
             .join(delivery, delivery.c.result_object_id == result_object.c.id)
             .where(
                 job.c.series_id == of_series,
-                job.c.generation < claimed.series.generation,
+                job.c.generation < claimed.generation,
                 delivery.c.state.in_(arriving),
                 result_object.c.kind != ResultKind.REJECTION_NOTE.value,
             )

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.sqlite import insert
 
 from core.domain import SeriesKey
+from custody.ledger.dialect import insert_new
 from custody.ledger.engine import Ledger, new_id
+from custody.ledger.instances import shelved
 from custody.ledger.tables import association, instance, result_object, series, series_source
 
 #: Why a second content under one SOP Instance UID takes no part in the analysis.
@@ -56,6 +57,8 @@ class NewInstance:
         Why it takes no part in the analysis, or None.
     facts
         `core.ct_header.CtFacts.as_json` for an image that does.
+    node
+        Whose spool has the file.
     """
 
     id: str
@@ -70,6 +73,7 @@ class NewInstance:
     move_originator_message_id: int | None
     set_aside: str | None
     facts: Mapping[str, Any] | None
+    node: str = ""
 
 
 def open_association(ledger: Ledger, caller: Caller, process: str, now: float) -> None:
@@ -120,20 +124,32 @@ def close_dead_associations(ledger: Ledger, alive_since: float, now: float) -> i
         ).rowcount
 
 
+def close_associations_of(ledger: Ledger, prefix: str, now: float) -> int:
+    """Close the associations of all processes of that name: they are dead."""
+    with ledger.write() as connection:
+        return connection.execute(
+            association.update()
+            .where(
+                association.c.closed_at.is_(None), association.c.process.startswith(prefix, autoescape=True)
+            )
+            .values(closed_at=now, ended="lost")
+        ).rowcount
+
+
 def series_id_of(ledger: Ledger, key: SeriesKey, modality: str, now: float) -> str:
     """Return our id of a series, entering it where it is new."""
     with ledger.write() as connection:
-        statement = insert(series).values(
-            id=new_id(),
-            study_instance_uid=key.study_instance_uid,
-            series_instance_uid=key.series_instance_uid,
-            patient_digest=key.patient_digest,
-            modality=modality[:16],
-            first_received_at=now,
-            last_received_at=now,
-            generation=0,
-        )
-        connection.execute(statement.on_conflict_do_nothing())
+        values = {
+            "id": new_id(),
+            "study_instance_uid": key.study_instance_uid,
+            "series_instance_uid": key.series_instance_uid,
+            "patient_digest": key.patient_digest,
+            "modality": modality[:16],
+            "first_received_at": now,
+            "last_received_at": now,
+            "generation": 0,
+        }
+        insert_new(connection, series, values)
         found = connection.execute(
             select(series.c.id).where(
                 series.c.study_instance_uid == key.study_instance_uid,
@@ -151,7 +167,7 @@ def known_contents(ledger: Ledger, series_id: str, sop_instance_uid: str) -> Map
 
 
 def record_instance(ledger: Ledger, series_id: str, caller: Caller, new: NewInstance, now: float) -> bool:
-    """Enter a received instance.
+    """Enter a received instance; the transaction may be shared with others that are recorded meanwhile.
 
     Returns
     -------
@@ -159,39 +175,50 @@ def record_instance(ledger: Ledger, series_id: str, caller: Caller, new: NewInst
         False where the same content under the same SOP Instance UID was there already, so that the new file
         is superfluous; the caller's claim on the results is recorded all the same.
     """
-    with ledger.write() as connection:
-        _record_source(connection, series_id, caller, now)
-        known = _known_contents(connection, series_id, new.sop_instance_uid)
-        if new.sha256 in known:
-            return False
-        set_aside = new.set_aside
-        if set_aside is None and None in known.values():  # it came on another association at the same moment
-            set_aside = OTHER_CONTENT
-        connection.execute(
-            instance.insert().values(
-                id=new.id,
-                series_id=series_id,
-                association_id=caller.association_id,
-                sop_class_uid=new.sop_class_uid,
-                sop_instance_uid=new.sop_instance_uid,
-                transfer_syntax_uid=new.transfer_syntax_uid,
-                sha256=new.sha256,
-                size_bytes=new.size_bytes,
-                path=str(new.path),
-                received_at=now,
-                move_originator_ae_title=new.move_originator_ae_title,
-                move_originator_message_id=new.move_originator_message_id,
-                set_aside=set_aside,
-                facts=dict(new.facts) if new.facts is not None else None,
-            )
+    return ledger.write_together(
+        lambda connection: _record_instance(connection, series_id, caller, new, now), order=series_id
+    )
+
+
+def _record_instance(
+    connection: Connection, series_id: str, caller: Caller, new: NewInstance, now: float
+) -> bool:
+    _record_source(connection, series_id, caller, now)
+    known = _known_contents(connection, series_id, new.sop_instance_uid)
+    if new.sha256 in known:
+        return False
+    set_aside = new.set_aside
+    if set_aside is None and None in known.values():  # it came on another association at the same moment
+        set_aside = OTHER_CONTENT
+    if set_aside == OTHER_CONTENT:
+        connection.execute(series.update().where(series.c.id == series_id).values(flag=OTHER_CONTENT))
+    connection.execute(
+        instance.insert().values(
+            id=new.id,
+            series_id=series_id,
+            association_id=caller.association_id,
+            sop_class_uid=new.sop_class_uid,
+            sop_instance_uid=new.sop_instance_uid,
+            transfer_syntax_uid=new.transfer_syntax_uid,
+            sha256=new.sha256,
+            size_bytes=new.size_bytes,
+            path=str(new.path),
+            received_at=now,
+            move_originator_ae_title=new.move_originator_ae_title,
+            move_originator_message_id=new.move_originator_message_id,
+            set_aside=set_aside,
+            facts=dict(new.facts) if new.facts is not None else None,
+            node=new.node,
         )
-        return True
+    )
+    return True
 
 
 def record_source(ledger: Ledger, series_id: str, caller: Caller, now: float) -> None:
     """Record that an identical copy came: its sender gets results as well, and the series is still coming."""
-    with ledger.write() as connection:
-        _record_source(connection, series_id, caller, now)
+    ledger.write_together(
+        lambda connection: _record_source(connection, series_id, caller, now), order=series_id
+    )
 
 
 def is_own_result(ledger: Ledger, sop_instance_uid: str) -> bool:
@@ -212,6 +239,12 @@ def mark_missing(ledger: Ledger, paths: Collection[Path]) -> None:
             )
 
 
+def adopt_rows(ledger: Ledger, node: str) -> None:
+    """Say of rows that an earlier version wrote whose spool has their files."""
+    with ledger.write() as connection:
+        connection.execute(instance.update().where(instance.c.node == "").values(node=node))
+
+
 def recorded_paths(ledger: Ledger) -> Iterator[Path]:
     """Yield the file of every recorded instance."""
     with ledger.read() as connection:
@@ -227,19 +260,23 @@ def _known_contents(
             instance.c.series_id == series_id, instance.c.sop_instance_uid == sop_instance_uid
         )
     )
-    return {row.sha256: row.set_aside for row in rows}
+    known = {row.sha256: row.set_aside for row in rows}
+    for one in shelved(connection, series_id):
+        if one.sop_instance_uid == sop_instance_uid:
+            known.setdefault(one.sha256, one.set_aside)
+    return known
 
 
 def _record_source(connection: Connection, series_id: str, caller: Caller, now: float) -> None:
-    connection.execute(
-        insert(series_source)
-        .values(
-            series_id=series_id, source=caller.source, calling_ae_title=caller.calling_ae_title, settled=0
-        )
-        .on_conflict_do_nothing()
-    )
     connection.execute(
         series.update()
         .where(series.c.id == series_id)
         .values(last_received_at=now, last_association_id=caller.association_id)
     )
+    values = {
+        "series_id": series_id,
+        "source": caller.source,
+        "calling_ae_title": caller.calling_ae_title,
+        "settled": 0,
+    }
+    insert_new(connection, series_source, values)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from custody.ledger import instances
 from custody.ledger.engine import Ledger
+from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import association, delivery, incident, instance, job, series, service
 
+#: What has ended is counted for so long: to count all there ever was would take longer every year.
+COUNTED_S = 86_400.0
 
-def status(ledger: Ledger, *, newest: int = 20) -> dict[str, Any]:
+
+def status(ledger: Ledger, *, newest: int = 20, now: float | None = None) -> dict[str, Any]:
     """Return the state of the node as plain values, without patient identifiers.
 
     Parameters
@@ -20,19 +26,23 @@ def status(ledger: Ledger, *, newest: int = 20) -> dict[str, Any]:
         Of a running or a stopped node.
     newest
         How many jobs and incidents are listed.
+    now
+        Seconds since 1970 UTC; the clock of this machine by default.
 
     Returns
     -------
     dict
         ``counts`` (by state), ``series`` (the newest jobs), ``receiving``, ``deliveries`` (by peer),
-        ``incidents``, ``services``. Times are seconds since 1970 UTC.
+        ``incidents``, ``services``. Counts are of what is under way and of the last 24 hours. Times are
+        seconds since 1970 UTC.
     """
+    since = (time.time() if now is None else now) - COUNTED_S
     with ledger.read() as connection:
         return {
-            "counts": _counts(connection),
+            "counts": _counts(connection, since),
             "receiving": _receiving(connection),
             "series": _newest_jobs(connection, newest),
-            "deliveries": _deliveries(connection),
+            "deliveries": _deliveries(connection, since),
             "incidents": _rows(
                 connection, select(incident).order_by(incident.c.last_at.desc()).limit(newest)
             ),
@@ -44,19 +54,28 @@ def _rows(connection: Connection, statement: Any) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(statement).mappings()]
 
 
-def _counts(connection: Connection) -> Mapping[str, Any]:
-    states = connection.execute(select(job.c.state, func.count()).group_by(job.c.state))
+def _counts(connection: Connection, since: float) -> Mapping[str, Any]:
+    came, aside = instances.count(connection, since)
+    begun = select(func.count()).select_from(series).where(series.c.first_received_at >= since)
     return {
-        "instances": connection.execute(select(func.count()).select_from(instance)).scalar_one(),
-        "instances_set_aside": connection.execute(
-            select(func.count()).select_from(instance).where(instance.c.set_aside.is_not(None))
-        ).scalar_one(),
-        "series": connection.execute(select(func.count()).select_from(series)).scalar_one(),
+        "instances": came,
+        "instances_set_aside": aside,
+        "series": connection.execute(begun).scalar_one(),
         "open_associations": connection.execute(
             select(func.count()).select_from(association).where(association.c.closed_at.is_(None))
         ).scalar_one(),
-        "jobs": {str(state): int(number) for state, number in states},
+        "jobs": _job_counts(connection, since),
     }
+
+
+def _job_counts(connection: Connection, since: float) -> Mapping[str, int]:
+    """Count what is under way, and what ended since then; never all there ever was."""
+    counts: dict[str, int] = {}
+    under_way = job.c.state.in_([JobState.QUEUED.value, JobState.RUNNING.value])
+    for chosen in (under_way, job.c.finished_at >= since):
+        rows = connection.execute(select(job.c.state, func.count()).where(chosen).group_by(job.c.state))
+        counts |= {str(state): counts.get(str(state), 0) + int(number) for state, number in rows}
+    return counts
 
 
 def _receiving(connection: Connection) -> list[dict[str, Any]]:
@@ -98,15 +117,26 @@ def _newest_jobs(connection: Connection, newest: int) -> list[dict[str, Any]]:
     )
 
 
-def _deliveries(connection: Connection) -> list[dict[str, Any]]:
-    return _rows(
-        connection,
-        select(
-            delivery.c.peer,
-            delivery.c.state,
-            func.count().label("objects"),
-            func.max(delivery.c.reason).label("reason"),
-            func.min(delivery.c.due_at).label("next_due_at"),
-            func.max(delivery.c.delivered_at).label("last_delivered_at"),
-        ).group_by(delivery.c.peer, delivery.c.state),
+def _deliveries(connection: Connection, since: float) -> list[dict[str, Any]]:
+    """Count by peer what is under way or was given up, and what ended otherwise since then."""
+    columns = (
+        delivery.c.peer,
+        delivery.c.state,
+        func.count().label("objects"),
+        func.max(delivery.c.reason).label("reason"),
+        func.min(delivery.c.due_at).label("next_due_at"),
+        func.max(delivery.c.delivered_at).label("last_delivered_at"),
     )
+    unsettled = [one.value for one in (DeliveryState.DUE, DeliveryState.SENDING, DeliveryState.FAILED)]
+    not_sent = [one.value for one in (DeliveryState.LEFT_OUT, DeliveryState.SUPERSEDED)]
+    chosen = (
+        delivery.c.delivered_at >= since,
+        delivery.c.state.in_(unsettled),
+        delivery.c.state.in_(not_sent) & (delivery.c.due_at >= since),
+    )
+    rows = [
+        row
+        for one in chosen
+        for row in _rows(connection, select(*columns).where(one).group_by(delivery.c.peer, delivery.c.state))
+    ]
+    return sorted(rows, key=lambda row: (row["peer"], row["state"]))

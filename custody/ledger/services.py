@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy.dialects.sqlite import insert
-
+from custody.ledger.dialect import upsert
 from custody.ledger.engine import Ledger
 from custody.ledger.tables import service
 
 
 def sign_of_life(ledger: Ledger, name: str, process: str, detail: Mapping[str, Any], now: float) -> None:
     """Record that a service runs, and what it says of itself (the worker: model and provider)."""
-    statement = insert(service).values(
-        name=name, process=process, started_at=now, heartbeat_at=now, detail=dict(detail)
-    )
+    values = {
+        "name": name,
+        "process": process,
+        "started_at": now,
+        "heartbeat_at": now,
+        "detail": dict(detail),
+    }
+    changes = {"process": process, "heartbeat_at": now, "detail": dict(detail)}
     with ledger.write() as connection:
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=[service.c.name],
-                set_={"process": process, "heartbeat_at": now, "detail": dict(detail)},
-            )
-        )
+        upsert(connection, service, values, key=("name",), changes=changes)

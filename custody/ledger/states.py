@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class JobState(StrEnum):
@@ -16,6 +16,14 @@ class JobState(StrEnum):
     FAILED = "failed"
 
 
+class Lane(IntEnum):
+    """Who is served first, among analyses and deliveries."""
+
+    URGENT = 0
+    ROUTINE = 1
+    LOW = 2
+
+
 class DeliveryState(StrEnum):
     """Where an object stands on its way to a peer."""
 
@@ -24,4 +32,21 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"
     LEFT_OUT = "left_out"
     SUPERSEDED = "superseded"
+    FAILED = "failed"
+
+
+class CommitmentState(StrEnum):
+    """Where a delivered object stands that a peer is asked to commit to."""
+
+    DUE = "due"
+    ASKED = "asked"
+    COMMITTED = "committed"
+    FAILED = "failed"
+
+
+class CommitmentRequestState(StrEnum):
+    """Where a sender's request for commitment stands."""
+
+    WAITING = "waiting"
+    ANSWERED = "answered"
     FAILED = "failed"

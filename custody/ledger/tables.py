@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     Float,
     ForeignKey,
@@ -78,7 +79,11 @@ series = Table(
     #: Association on which anything of it came last, identical copies included.
     Column("last_association_id", String(32), ForeignKey("association.id")),
     Column("generation", Integer, nullable=False),
+    #: Why a person should look at it; NULL where nothing is odd.
+    Column("flag", Text),
     UniqueConstraint("study_instance_uid", "series_instance_uid", "patient_digest"),
+    Index("ix_series_patient", "patient_digest"),
+    Index("ix_series_first_received", "first_received_at"),
 )
 
 #: Which callers sent a series; results go to the union of their destinations.
@@ -92,6 +97,7 @@ series_source = Table(
     Column("settled", Integer, nullable=False),
 )
 
+#: Instances on their way: of a series that is not sealed yet, or whose manifest is not written yet.
 instance = Table(
     "instance",
     metadata,
@@ -113,8 +119,33 @@ instance = Table(
     Column("generation", Integer),
     #: What selection needs to know of the header (`core.ct_header.CtFacts`).
     Column("facts", JSON),
+    #: The node whose spool holds the file; empty where there is one node.
+    Column("node", String(32), nullable=False, server_default=text("''")),
     Index("ix_instance_sop", "series_id", "sop_instance_uid"),
     Index("ix_instance_open", "generation", "series_id"),
+)
+
+#: The instances of a sealed series are listed in files beside them (`custody.manifest`), one row for each.
+manifest = Table(
+    "manifest",
+    metadata,
+    _id(),
+    _reference("series_id", "series.id"),
+    Column("generation", Integer, nullable=False),
+    Column("node", String(32), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("instances", Integer, nullable=False),
+    Column("set_aside", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("written_at", Float, nullable=False),
+    #: Checksum of the package on shared storage; NULL where there is none.
+    Column("package_sha256", String(64)),
+    #: When its images were deleted, and why.
+    Column("purged_at", Float),
+    Column("purged_because", Text),
+    Index("ix_manifest_written", "written_at"),
+    Index("ix_manifest_age", "purged_at", "written_at"),
 )
 
 #: One generation of one series on its way through the node; also the analysis queue.
@@ -139,8 +170,16 @@ job = Table(
     Column("finished_at", Float),
     #: The measurements and timings, as in `result.json`.
     Column("result", JSON),
+    #: Who goes first: `custody.ledger.states.Lane`, then by what was found (the severity score).
+    Column("lane", Integer, nullable=False, server_default=text("1")),
+    Column("triage", Integer, nullable=False, server_default=text("0")),
+    #: When its result objects were deleted.
+    Column("results_purged_at", Float),
     UniqueConstraint("series_id", "generation"),
-    Index("ix_job_queue", "state", "due_at"),
+    Index("ix_job_queue", "state", "lane", "due_at"),
+    Index("ix_job_sealed", "sealed_at"),
+    Index("ix_job_finished", "finished_at"),
+    Index("ix_job_results_age", "results_purged_at", "finished_at"),
 )
 
 result_object = Table(
@@ -158,6 +197,7 @@ result_object = Table(
     Column("sop_instance_uid", String(64), nullable=False, index=True),
     Column("path", Text, nullable=False),
     Column("sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False, server_default=text("0")),
     Column("written_at", Float, nullable=False),
 )
 
@@ -180,6 +220,83 @@ delivery = Table(
     Column("delivered_at", Float),
     UniqueConstraint("result_object_id", "peer"),
     Index("ix_delivery_queue", "state", "peer", "due_at"),
+    Index("ix_delivery_delivered", "delivered_at"),
+)
+
+#: One delivered object that a peer is asked to commit to (PS3.4 J); also the queue of asking.
+commitment = Table(
+    "commitment",
+    metadata,
+    _id(),
+    Column("delivery_id", String(32), ForeignKey("delivery.id"), nullable=False, unique=True),
+    Column("peer", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    #: Of the request that is under way.
+    Column("transaction_uid", String(64), index=True),
+    Column("reason", Text),
+    Column("due_at", Float, nullable=False),
+    Column("owner", String(64)),
+    Column("attempt", Integer, nullable=False),
+    Column("lease_until", Float),
+    Column("created_at", Float, nullable=False),
+    Column("asked_at", Float),
+    Column("ended_at", Float),
+    Index("ix_commitment_queue", "state", "peer", "due_at"),
+)
+
+#: A request for commitment that a sender made of this node; also the queue of answering.
+commitment_request = Table(
+    "commitment_request",
+    metadata,
+    _id(),
+    Column("transaction_uid", String(64), nullable=False),
+    Column("source", String(64), nullable=False),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("address", String(64), nullable=False),
+    #: Pairs of SOP Class UID and SOP Instance UID, as requested.
+    Column("items", JSON, nullable=False),
+    #: By SOP Instance UID: 0 for committed, else the Failure Reason (0008,1197).
+    Column("outcome", JSON),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text),
+    Column("requested_at", Float, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("owner", String(64)),
+    Column("attempt", Integer, nullable=False),
+    Column("lease_until", Float),
+    Column("ended_at", Float),
+    UniqueConstraint("calling_ae_title", "transaction_uid"),
+    Index("ix_commitment_request_queue", "state", "due_at"),
+)
+
+#: What was deleted, changed or ordered by hand, by whom and when; never deleted itself.
+audit = Table(
+    "audit",
+    metadata,
+    _id(),
+    Column("at", Float, nullable=False, index=True),
+    Column("actor", String(64), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("subject", String(160), nullable=False),
+    Column("detail", JSON, nullable=False),
+)
+
+#: What was switched on for all nodes of this ledger, for example draining.
+switch = Table(
+    "switch",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", JSON, nullable=False),
+    Column("set_at", Float, nullable=False),
+)
+
+#: Patients that turned out to be one: the digest of the given-up identity, and of the one that stands.
+patient_merge = Table(
+    "patient_merge",
+    metadata,
+    Column("old_digest", String(64), primary_key=True),
+    Column("new_digest", String(64), nullable=False, index=True),
+    Column("merged_at", Float, nullable=False),
 )
 
 #: Whatever a person should know: refused callers, data sets set aside, a full disk. Repeats are counted.

@@ -86,7 +86,7 @@ def run_everything(folder: Path, sent: list[Store], monkeypatch: pytest.MonkeyPa
     comments = []
     with fresh_ledger(folder) as ledger:
         spool = Spool(folder)
-        receiver = Receiver(settings, ledger, Reception(spool, ledger, clock), "node-test", clock)
+        receiver = Receiver(settings, ledger, Reception(spool, ledger, now=clock), "node-test", clock)
         receiver.start()
         contexts = [
             (name, [ExplicitVRLittleEndian]) for name in dict.fromkeys(one.sop_class_uid for one in sent)

@@ -19,6 +19,7 @@ from core.own_results import PRODUCT_MODEL_NAME, contribution_description, devic
 from core.uid import derived_uid
 from custody.ledger import Ledger, new_id, reception
 from custody.ledger.reception import Caller
+from custody.ledger.tables import metadata
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 COMPREHENSIVE_3D_SR_STORAGE = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -170,6 +171,14 @@ def fresh_ledger(folder: Path) -> Iterator[Ledger]:
         yield ledger
     finally:
         ledger.close()
+
+
+def emptied(ledger: Ledger) -> Ledger:
+    """Delete every row of a ledger on PostgreSQL: faster than another database."""
+    tables = ", ".join(table.name for table in metadata.sorted_tables)
+    with ledger.write() as connection:
+        connection.exec_driver_sql(f"TRUNCATE {tables}")
+    return ledger
 
 
 def open_caller(

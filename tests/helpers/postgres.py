@@ -57,30 +57,26 @@ class Postgres:
 
 
 @contextmanager
-def running_postgres(folder: Path) -> Iterator[Postgres]:
+def running_postgres() -> Iterator[Postgres]:
     """Run a server for the length of a block, with flushing on; skips where it is not installed.
 
-    Parameters
-    ----------
-    folder
-        Gets the cluster. Where this process is root, the server's user gets the folder, and leave to pass
-        through the temporary folders above it.
+    Its folder is not among pytest's temporary ones: the server refuses to be root, and those let no other
+    user pass.
     """
     bin_folder = require_file(_BIN, "Debian package postgresql-15")
-    folder.mkdir(parents=True, exist_ok=True)
-    user = _other_user(folder)
-    cluster, port = folder / "cluster", free_port()
-    _run(
-        [bin_folder / "initdb", "-D", cluster, "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"],
-        user,
-    )
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories='' -c fsync=on"
-    control = [bin_folder / "pg_ctl", "-D", cluster, "-w", "-t", "60"]
-    _run([*control, "-l", folder / "server.log", "-o", options, "start"], user)
-    try:
-        yield Postgres(port, count(1))
-    finally:
-        _run([*control, "-m", "immediate", "stop"], user)  # the cluster is thrown away
+    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        user = _other_user(folder)
+        cluster, port = folder / "cluster", free_port()
+        access = ["-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
+        _run([bin_folder / "initdb", "-D", cluster, *access], user)
+        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories='' -c fsync=on"
+        control = [bin_folder / "pg_ctl", "-D", cluster, "-w", "-t", "60"]
+        _run([*control, "-l", folder / "server.log", "-o", options, "start"], user)
+        try:
+            yield Postgres(port, count(1))
+        finally:
+            _run([*control, "-m", "immediate", "stop"], user)  # the cluster is thrown away
 
 
 def _other_user(folder: Path) -> dict[str, Any]:
@@ -89,10 +85,6 @@ def _other_user(folder: Path) -> dict[str, Any]:
         return {}
     entry = pwd.getpwnam(_SERVER_USER)
     shutil.chown(folder, entry.pw_uid, entry.pw_gid)
-    temporary = Path(tempfile.gettempdir()).resolve()
-    for parent in folder.resolve().parents:
-        if temporary in parent.parents:
-            parent.chmod(parent.stat().st_mode | 0o011)  # temporary folders let nobody else pass
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 

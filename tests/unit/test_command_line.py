@@ -15,7 +15,7 @@ from pydicom import dcmread
 from config import load_settings
 from custody.ledger import Ledger, incidents
 from custody.ledger.incidents import IncidentKind
-from lesionnode.paths import ledger_path
+from lesionnode.paths import ledger_location
 from lesionnode.phantom.spec import Phantom
 from tests.helpers.ct_series import CtSpec, ct_datasets, write
 
@@ -96,7 +96,7 @@ def test_status_shows_the_lines_that_admit_a_caller(tmp_path: Path) -> None:
     path = configured(tmp_path)
     settings = load_settings(path, {})
     settings.node.data_folder.mkdir()
-    ledger = Ledger(ledger_path(settings))
+    ledger = Ledger(ledger_location(settings))
     ledger.migrate()
     with ledger.write() as connection:
         lines = '[[sources]] name = "ct9" ae_titles = ["CT9"]'

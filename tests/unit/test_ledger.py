@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from custody.ledger.completion import KnownAcquisition, Sealing
 from custody.ledger.deliveries import Attempted, DueDelivery
 from custody.ledger.destinations import Destinations, Wish, settle_late_sources
 from custody.ledger.incidents import IncidentKind
+from custody.ledger.instances import sealed_series
 from custody.ledger.jobs import ClaimedJob, JobEnd, StoredResult
 from custody.ledger.reception import NewInstance
 from custody.ledger.report import status
@@ -28,13 +28,6 @@ from custody.ledger.tables import delivery, incident, job, result_object, series
 from tests.helpers.instances import NOON, SEGMENTATION_STORAGE, fresh_ledger, open_caller
 
 PEERS = Destinations({"scanner": ("pacs",), "other": ("pacs", "research")})
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """An empty ledger."""
-    with fresh_ledger(tmp_path) as opened:
-        yield opened
 
 
 def new_instance(number: int = 1, content: str = "a") -> NewInstance:
@@ -117,9 +110,9 @@ def delivery_rows(ledger: Ledger) -> list[tuple[str, str, str]]:
 # --- the connection ---------------------------------------------------------------------------------------
 
 
-def test_the_pragmas_are_really_set(ledger: Ledger) -> None:
+def test_the_pragmas_are_really_set(tmp_path: Path) -> None:
     """Every connection runs in WAL mode, flushes on commit, checks foreign keys and waits for locks."""
-    with ledger.read() as one, ledger.read() as two:
+    with fresh_ledger(tmp_path) as ledger, ledger.read() as one, ledger.read() as two:
         for connection in (one, two):
             found = {
                 name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
@@ -129,15 +122,24 @@ def test_the_pragmas_are_really_set(ledger: Ledger) -> None:
             assert found == expected
 
 
-def test_a_writer_holds_the_write_lock_from_its_start(ledger: Ledger) -> None:
+def test_a_session_on_postgresql_flushes_and_never_waits_for_ever(shared_ledger: Ledger) -> None:
+    """Whatever the server's defaults are, a commit is flushed and locks are given up after a while."""
+    with shared_ledger.write() as connection:
+        names = ("synchronous_commit", "lock_timeout", "idle_in_transaction_session_timeout")
+        found = [connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in names]
+    assert found == ["on", "30s", "2min"]
+
+
+def test_a_writer_holds_the_write_lock_from_its_start(tmp_path: Path) -> None:
     """BEGIN IMMEDIATE: from its first moment a writer keeps every other connection from writing."""
-    other = sqlite3.connect(ledger.path, timeout=0, isolation_level=None)
-    with ledger.write():
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
-            other.execute("BEGIN IMMEDIATE")
-        other.execute("SELECT count(*) FROM job").fetchone()
-    other.execute("BEGIN IMMEDIATE")
-    other.close()
+    with fresh_ledger(tmp_path) as ledger:
+        other = sqlite3.connect(tmp_path / "ledger.sqlite", timeout=0, isolation_level=None)
+        with ledger.write():
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("BEGIN IMMEDIATE")
+            other.execute("SELECT count(*) FROM job").fetchone()
+        other.execute("BEGIN IMMEDIATE")
+        other.close()
 
 
 def test_a_reader_does_not_wait_for_a_writer(ledger: Ledger) -> None:
@@ -163,7 +165,7 @@ def test_a_failed_transaction_leaves_nothing(ledger: Ledger) -> None:
 
     with pytest.raises(KeyError):
         note_and_fail()
-    assert status(ledger)["incidents"] == []
+    assert status(ledger, now=NOON)["incidents"] == []
 
 
 def test_foreign_keys_are_enforced(ledger: Ledger) -> None:
@@ -239,10 +241,10 @@ def test_the_last_attempt_of_a_deadly_series_is_logged(ledger: Ledger) -> None:
     """A series that is given up because it killed every worker does not end in silence."""
     sealed(ledger)
     claimed(ledger, most=1)
-    jobs.release_owner(ledger, "w1", NOON)
+    jobs.release_owners(ledger, "w1", NOON)
     for_the_word_about_it = claimed(ledger, "w2", most=1)
     assert for_the_word_about_it.attempt == 2
-    jobs.release_owner(ledger, "w2", NOON)
+    jobs.release_owners(ledger, "w2", NOON)
     with capture_logs() as logged:
         assert claim(ledger, "w3", most=1) is None
     (event,) = [one for one in logged if one["event"] == "analysis_failed"]
@@ -303,7 +305,7 @@ def test_dead_associations_are_closed_and_living_ones_are_not(ledger: Ledger) ->
     assert reception.close_dead_associations(ledger, NOON + 50, NOON + 100) == 1
     assert reception.close_dead_associations(ledger, NOON + 50, NOON + 100) == 0
     reception.close_association(ledger, dead.association_id, "released", NOON + 200)
-    assert status(ledger)["counts"]["open_associations"] == 1
+    assert status(ledger, now=NOON)["counts"]["open_associations"] == 1
 
 
 # --- jobs -------------------------------------------------------------------------------------------------
@@ -329,7 +331,7 @@ def test_two_workers_never_get_the_same_job(ledger: Ledger) -> None:
 def test_two_ledger_connections_never_get_the_same_job(ledger: Ledger) -> None:
     """The same across processes, where only the database decides: the second opening finds nothing left."""
     sealed(ledger)
-    second = Ledger(ledger.path)
+    second = Ledger(ledger.location)
     assert claim(second, "w2") is not None
     assert claim(ledger, "w1") is None
     second.close()
@@ -340,8 +342,9 @@ def test_a_job_holds_what_is_to_be_analysed(ledger: Ledger) -> None:
     sealed(ledger)
     one = claimed(ledger)
     assert (one.attempt, one.owner, one.model) == (1, "w1", "densitometry")
-    assert [instance.sop_instance_uid for instance in one.series.instances] == ["1.2.0", "1.2.1"]
-    assert (one.series.generation, one.series.evidence) == (1, "quiet")
+    found = sealed_series(ledger, one).instances
+    assert [instance.sop_instance_uid for instance in found] == ["1.2.0", "1.2.1"]
+    assert (one.generation, one.evidence) == (1, "quiet")
 
 
 def test_a_lapsed_lease_is_taken_over_and_the_first_owner_is_fenced_off(ledger: Ledger) -> None:
@@ -418,10 +421,10 @@ def test_releasing_owners_makes_their_jobs_due_at_once(ledger: Ledger) -> None:
     """A worker that is known to be dead, or a restart of the node, does not have to wait for the lease."""
     sealed(ledger)
     claimed(ledger, "w1")
-    assert jobs.release_owner(ledger, "w2", NOON) == 0
-    assert jobs.release_owner(ledger, "w1", NOON) == 1
+    assert jobs.release_owners(ledger, "w2", NOON) == 0
+    assert jobs.release_owners(ledger, "w1", NOON) == 1
     claimed(ledger, "w2")
-    assert jobs.release_every_owner(ledger, NOON) == 1
+    assert jobs.release_owners(ledger, "w", NOON) == 1
     assert claimed(ledger, "w3").attempt == 3
 
 
@@ -564,7 +567,7 @@ def test_a_restart_takes_up_what_was_being_sent(ledger: Ledger) -> None:
     finished(ledger, "segmentation")
     claim_for(ledger)
     assert deliveries.peers_with_deliveries(ledger) == {"pacs"}
-    assert deliveries.release_every_owner(ledger, NOON) == 1
+    assert deliveries.release_owners(ledger, "", NOON) == 1
     assert len(claim_for(ledger, owner="new")) == 1
 
 
@@ -589,7 +592,7 @@ def test_repeated_incidents_are_counted_with_the_newest_reason(ledger: Ledger) -
     with ledger.write() as connection:
         for at in range(3):
             incidents.note(connection, IncidentKind.ASSOCIATION_REFUSED, "X", f"reason {at}", NOON + at)
-    (row,) = status(ledger)["incidents"]
+    (row,) = status(ledger, now=NOON)["incidents"]
     assert (row["count"], row["reason"]) == (3, "reason 2")
     assert (row["first_at"], row["last_at"]) == (NOON, NOON + 2)
 
@@ -611,7 +614,7 @@ def test_signs_of_life_are_kept_up_to_date(ledger: Ledger) -> None:
     """One row per service with its newest detail."""
     services.sign_of_life(ledger, "worker", "w1", {"provider": "CPU"}, NOON)
     services.sign_of_life(ledger, "worker", "w2", {"provider": "CUDA"}, NOON + 5)
-    (row,) = status(ledger)["services"]
+    (row,) = status(ledger, now=NOON)["services"]
     assert (row["process"], row["detail"], row["heartbeat_at"]) == ("w2", {"provider": "CUDA"}, NOON + 5)
 
 
@@ -619,7 +622,7 @@ def test_the_status_of_a_busy_node(ledger: Ledger) -> None:
     """Counts, open series, jobs and deliveries are what happened."""
     finished(ledger, "segmentation", name="1")
     received_series(ledger, "2", count=3)
-    found = status(ledger)
+    found = status(ledger, now=NOON)
     assert found["counts"]["instances"] == 5
     assert found["counts"]["series"] == 2
     assert found["counts"]["jobs"] == {"analysed": 1}

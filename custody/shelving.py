@@ -1,0 +1,64 @@
+"""Moves what the ledger says of single instances into manifests beside their files, once they are sealed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from custody.ledger import Ledger, instances
+from custody.ledger.instances import Sealed
+from custody.spool import Spool
+
+#: A series of which nothing can be analysed is never sealed. It is shelved after so long without an image.
+_ASIDE_QUIET_S = 60.0
+
+
+class Shelving:
+    """Keeps the ledger small: one row for each sealed series instead of one for each instance.
+
+    The files are flushed first, then the ledger forgets the rows; a crash in between leaves a manifest that
+    the ledger does not know, and another one is written.
+
+    Parameters
+    ----------
+    ledger, spool
+        What is shelved, and where.
+    node
+        Whose files are in this spool.
+    now
+        Clock, seconds since 1970 UTC.
+    """
+
+    def __init__(
+        self, ledger: Ledger, spool: Spool, node: str = "", now: Callable[[], float] = time.time
+    ) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._node = node
+        self._now = now
+
+    def step(self) -> int:
+        """Shelve what is sealed; return how many manifests were written."""
+        now = self._now()
+        with self._ledger.read() as connection:
+            found = instances.sealed_rows(connection, node=self._node, quiet_before=now - _ASIDE_QUIET_S)
+        return sum(self._shelve(sealed, now) for sealed in found)
+
+    def _shelve(self, sealed: Sealed, now: float) -> bool:
+        folder = self._spool.series_folder(sealed.manifest.series_id)
+        listed = replace(
+            sealed.manifest,
+            instances=tuple(
+                replace(one, file=_relative(Path(one.file), folder)) for one in sealed.manifest.instances
+            ),
+        )
+        content, sha256 = listed.encoded()
+        path = self._spool.keep_manifest(listed.series_id, listed.generation, sha256, content)
+        return instances.record_manifest(self._ledger, replace(sealed, manifest=listed), path, sha256, now)
+
+
+def _relative(file: Path, folder: Path) -> str:
+    """Return a name that still holds when the data folder is moved."""
+    return file.name if file.parent == folder else str(file)

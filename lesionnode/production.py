@@ -1,0 +1,184 @@
+"""From a sealed series to its result objects: analysed and written, or refused with a page that says why.
+
+No ledger and no spool here: the worker keeps what comes out, ``lesion-node reproduce`` compares it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config import Settings
+from core.domain import Predecessor, ResultKind, ResultObject, SealedSeries
+from core.errors import OtherImages, ResultEncodingError, SeriesRejected
+from core.forms import ResultForm, forms_to_write
+from core.log import get_logger
+from lesionnode.engine import Engine
+from lesionnode.pipeline import (
+    Analysed,
+    Progress,
+    analyse_series,
+    refusal_of,
+    refused_json,
+    result_context,
+    result_json,
+)
+from sr_writer.context import ResultContext
+from sr_writer.elements import part_10
+from sr_writer.results import write_refusal, write_results
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be made results of.
+
+    Parameters
+    ----------
+    series
+        The images.
+    model
+        Name of the model package.
+    sealed_at
+        Time of the results, seconds since 1970 UTC: a repeated analysis must yield the same objects.
+    predecessors
+        What the results replace.
+    """
+
+    series: SealedSeries
+    model: str
+    sealed_at: float
+    predecessors: tuple[Predecessor, ...] = ()
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of the images."""
+        return [one.path for one in self.series.instances]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """One result file, ready to be kept.
+
+    Parameters
+    ----------
+    name, ending
+        Of the file in the spool.
+    content
+        Its bytes.
+    object
+        The DICOM object that it is; None for a file that is not sent.
+    """
+
+    name: str
+    ending: str
+    content: bytes
+    object: ResultObject | None
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file, hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Produced:
+    """What came out.
+
+    Parameters
+    ----------
+    reason
+        Why the series was refused; None where it was analysed.
+    result
+        As in ``result.json``.
+    triage
+        The severity score, 0…24.
+    files
+        Encoded one by one as they are asked for: a segmentation is large.
+    """
+
+    reason: str | None
+    result: dict[str, Any]
+    triage: int
+    files: Iterator[Encoded]
+
+
+class Production:
+    """Makes result sets.
+
+    Parameters
+    ----------
+    settings
+        Of the node.
+    engine
+        The models.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._forms = forms_to_write(peer.form for peer in settings.peers) or (ResultForm(),)
+
+    def produce(self, order: Order, progress: Progress) -> Produced:
+        """Analyse a series, or refuse it.
+
+        Raises
+        ------
+        InferenceError, ModelError, SpoolError, OSError
+            It can be tried again.
+        """
+        try:
+            analysed = analyse_series(order.paths, self._engine, order.model, self._settings.models, progress)
+            start = time.perf_counter()
+            files = self._written(order, analysed)
+        except (SeriesRejected, ResultEncodingError) as error:
+            silent = isinstance(error, OtherImages)
+            notice = iter(()) if silent else self.refusal(order, str(error))
+            return Produced(str(error), refused_json(str(error), order.model), 0, notice)
+        analysed.timings_s["write"] = round(time.perf_counter() - start, 3)
+        score = analysed.analysis.measurements.severity_score
+        return Produced(None, result_json(analysed), score, files)
+
+    def refusal(self, order: Order, reason: str) -> Iterator[Encoded]:
+        """Return what tells the peers that there will be no result; nothing where that is not safe."""
+        if not self._settings.results.refusals:
+            return iter(())
+        try:
+            refusal = refusal_of(order.paths, reason, self._engine, order.model)
+            context = self._context(order, self._engine.open(order.model)[1].provider)
+            return _encoded(write_refusal(refusal, context, self._forms).objects)
+        except ResultEncodingError as error:
+            get_logger().warning("refusal_not_sent", reason=str(error))
+            return iter(())
+
+    def _written(self, order: Order, analysed: Analysed) -> Iterator[Encoded]:
+        wanted = {kind for peer in self._settings.peers for kind in peer.objects}
+        written = write_results(
+            analysed.analysis,
+            self._context(order, analysed.provider),
+            self._forms,
+            overlay=ResultKind.OVERLAY in wanted,
+        )
+        return _encoded(written.objects, written.files)
+
+    def _context(self, order: Order, provider: str) -> ResultContext:
+        return result_context(
+            self._settings,
+            generation=order.series.generation,
+            source_digests={one.sop_instance_uid: one.sha256 for one in order.series.instances},
+            provider=provider,
+            content_time_s=order.sealed_at,
+            predecessors=order.predecessors,
+        )
+
+
+def _encoded(objects: tuple[ResultObject, ...], files: tuple[Any, ...] = ()) -> Iterator[Encoded]:
+    for file in files:
+        yield Encoded(Path(file.name).stem, Path(file.name).suffix.lstrip("."), file.content, None)
+    for one in objects:
+        # The kind, and which of its encodings where there are several.
+        name = "-".join((one.kind.value, *one.variant.split()))
+        yield Encoded(name, "dcm", part_10(one.dataset), one)
