@@ -172,18 +172,18 @@ class Deployment(ABC):
         self.start_seconds.append(time.monotonic() - self._launched_at)
 
     def kill(self, what: Kill, choices: random.Random) -> None:
-        """Kill -9."""
+        """Kill -9: the worker; or one of the processes, or all of them at once."""
         if what is Kill.WORKER:
             for worker in self._workers(self.nodes):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     worker.kill()
             return
-        node = choices.choice(self.nodes)
-        if what is Kill.NODE:
-            node.kill_all()
-        else:
-            self._orphans += self._workers([node])
-            node.kill()
+        for node in choices.choice([*([one] for one in self.nodes), self.nodes]):
+            if what is Kill.NODE:
+                node.kill_all()
+            else:
+                self._orphans += self._workers([node])
+                node.kill()
 
     def orphans(self) -> list[int]:
         """Return the workers that still run although the node that started them was killed."""

@@ -1,4 +1,4 @@
-"""A short fault campaign: several series under way, kill -9 in several phases, nothing lost or done twice."""
+"""Short fault campaigns: several series under way, kill -9 in several phases, nothing lost or done twice."""
 
 from __future__ import annotations
 
@@ -12,14 +12,24 @@ from tests.helpers.dicom_peers import LEAVES_SOCKETS
 
 pytestmark = [pytest.mark.fault, LEAVES_SOCKETS]
 
-PHASES = ("reception", "analysis", "writing results", "delivery")
 
-
-def test_nothing_is_lost_or_done_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("ledger", "phases"),
+    [("sqlite", ("reception", "writing results")), ("postgresql", ("analysis", "delivery"))],
+)
+def test_nothing_is_lost_or_done_twice(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    ledger: str,
+    phases: tuple[str, ...],
+) -> None:
     """After a kill in each phase every promise of custody holds, and the table says so."""
-    figures = run_campaign(tmp_path, Plan(kills=len(PHASES), seed=5, phases=PHASES, under_way=2))
+    url = request.getfixturevalue("postgres").fresh_database() if ledger == "postgresql" else ""
+    plan = Plan(len(phases), seed=5, ledger=ledger, ledger_url=url, phases=phases, under_way=2)
+    figures = run_campaign(tmp_path, plan)
     assert figures["details"] == {}
-    assert set(figures["kills"]["by_phase"]) == set(PHASES)
+    assert set(figures["kills"]["by_phase"]) == set(phases)
     assert figures["senders"]["acknowledged"] == 24 * figures["series"]["sent"]
     assert figures["results"]["objects"] >= 3 * figures["series"]["sent"]
     show(figures)
