@@ -18,6 +18,7 @@ Ctrl-C ends the killing; what was done until then is looked at. The JSON object:
     seconds         killing, settling, in_all; median per_kill and start, longest_start
     broken          {invariant: number of violations}
     details         {invariant: [sentence]}, only where there are any
+    error           alone: why the campaign could not be ended
 
 Invariants: every instance that was answered with 0x0000 is in the spool and known to the ledger, byte for
 byte; every series has the result of all its images at the PACS; nothing else is there; one SOP Instance UID
@@ -38,7 +39,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from benchmarks.arguments import at_least
 from benchmarks.crash.campaign import Plan, run_campaign
@@ -55,13 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _ledger(options.ledger) as url:
             plan = Plan(options.kills, options.seed, options.ledger, options.processes, options.minutes, url)
             figures = run_campaign(folder / "campaign", plan, line)
+        sound = not any(figures["broken"].values())
+        show(figures)
     except AssertionError as error:
-        line(f"{error}\nEverything is kept in {folder}.")
-        return 1
+        figures, sound = {"error": str(error)}, False
+        line(str(error))
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
-    show(figures)
-    if any(figures["broken"].values()):
+    if not sound:
         line(f"\nEverything is kept in {folder}.")
         return 1
     if options.folder is None:
@@ -81,7 +82,7 @@ def _ledger(kind: str) -> Iterator[str]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    made: Any = argparse.ArgumentParser(
+    made = argparse.ArgumentParser(
         prog="python -m benchmarks.crash",
         description="Kill a node again and again and look for what is lost.",
     )
@@ -94,8 +95,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--folder", type=Path, metavar="DIR", help="keeps everything; a temporary one if left out"
     )
-    parsed: argparse.ArgumentParser = made
-    return parsed
+    return made
 
 
 if __name__ == "__main__":

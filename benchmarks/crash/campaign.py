@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks.crash.aims import AIMS, Aim, Scene, in_turn
 from benchmarks.crash.checks import Campaign, broken_promises, counted
@@ -76,6 +79,39 @@ class Tally:
         """How many there were."""
         return sum(sum(kinds.values()) for kinds in self.by_phase.values())
 
+    def figures(self) -> dict[str, Any]:
+        """Return them for the JSON."""
+        by_phase = {phase: dict(kinds) for phase, kinds in sorted(self.by_phase.items())}
+        return {
+            "kills": {"count": self.count, "by_phase": by_phase},
+            "phases_not_reached": dict(self.not_reached),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Cast:
+    """Who takes part, and the ledger for looking at."""
+
+    node: Deployment
+    scanners: Scanners
+    pacs: CampaignPacs
+    rows: LedgerRows
+
+    @classmethod
+    def of(cls, folder: Path, plan: Plan, pacs: CampaignPacs) -> Self:
+        told = Settings(folder, quiet_port(), ("pacs", pacs.ae_title, pacs.port), plan.ledger_url)
+        node = _DEPLOYMENTS[plan.processes](told)
+        scanners = Scanners(told.port, node.called, plan.seed, pacs.has_results_of, plan.under_way)
+        return cls(node, scanners, pacs, LedgerRows(ledger_url(node, plan.ledger_url)))
+
+    def end(self, folder: Path) -> None:
+        """Leave no process behind, whatever happened, and keep what the ledger says."""
+        self.scanners.give_up()
+        self.node.end()
+        with contextlib.suppress(SQLAlchemyError):  # there may be no ledger yet
+            self.rows.save(folder / "ledger.json")
+        self.rows.close()
+
 
 def run_campaign(folder: Path, plan: Plan, say: Callable[[str], None] = lambda _text: None) -> dict[str, Any]:
     """Kill as planned and return the figures.
@@ -99,27 +135,39 @@ def run_campaign(folder: Path, plan: Plan, say: Callable[[str], None] = lambda _
     AssertionError
         The node does not start again, or does not end its work.
     """
-    begun = time.monotonic()
+    times = [time.monotonic()]
     with CampaignPacs(quiet_port(), plan.seed) as pacs:
-        told = Settings(folder, quiet_port(), ("pacs", pacs.ae_title, pacs.port), plan.ledger_url)
-        node = _DEPLOYMENTS[plan.processes](told)
-        scanners = Scanners(told.port, node.called, plan.seed, pacs.has_results_of, plan.under_way)
-        rows = LedgerRows(ledger_url(node, plan.ledger_url))
+        cast = _Cast.of(folder, plan, pacs)
         try:
-            node.launch()
-            node.wait_until_ready()
-            scanners.start()
-            tally = _kill(Scene(node, scanners.moments, pacs), plan, say)
-            killed = time.monotonic()
-            _settle(scanners, pacs, rows)
-            settled = time.monotonic()
-            statuses, orphans = node.stop(), node.orphans()
-            rows.save(folder / "ledger.json")
-            over = _observed(node, scanners, pacs, rows)
+            cast.node.launch()
+            cast.node.wait_until_ready()
+            cast.scanners.start()
+            tally = _kill(Scene(cast.node, cast.scanners.moments, pacs), plan, say)
+            times.append(time.monotonic())
+            _settle(cast)
+            times.append(time.monotonic())
+            ends = [f"exit status {one} of the last stop" for one in cast.node.stop() if one]
+            ends += [f"the orphaned worker {pid} still runs" for pid in cast.node.orphans()]
+            over = _observed(cast)
         finally:
-            scanners.give_up()
-            node.end()
-            rows.close()
+            cast.end(folder)
+    broken = {**broken_promises(over), "disorderly_ends": ends}
+    return {
+        "plan": {name: value for name, value in asdict(plan).items() if name != "ledger_url"},
+        "machine": machine(),
+        **tally.figures(),
+        **counted(over),
+        "senders": cast.scanners.figures(),
+        "pacs_away": pacs.times_away,
+        "seconds": _seconds(times, tally, cast.node),
+        "broken": {name: len(found) for name, found in broken.items()},
+        "details": {name: found for name, found in broken.items() if found},
+    }
+
+
+def _seconds(times: Sequence[float], tally: Tally, node: Deployment) -> dict[str, float]:
+    """Return how long everything took; `times` are begin, last kill and last delivery."""
+    begun, killed, settled = times
     seconds = {
         "killing": killed - begun,
         "settling": settled - killed,
@@ -128,25 +176,7 @@ def run_campaign(folder: Path, plan: Plan, say: Callable[[str], None] = lambda _
         "start": statistics.median(node.start_seconds),
         "longest_start": max(node.start_seconds),
     }
-    broken = broken_promises(over)
-    broken["disorderly_ends"] = [f"exit status {one} of the last stop" for one in statuses if one]
-    broken["disorderly_ends"] += [f"the orphaned worker {pid} still runs" for pid in orphans]
-    return {
-        "plan": {name: value for name, value in asdict(plan).items() if name != "ledger_url"},
-        "machine": machine(),
-        "kills": {"count": tally.count, "by_phase": {k: dict(v) for k, v in sorted(tally.by_phase.items())}},
-        "phases_not_reached": dict(tally.not_reached),
-        **counted(over),
-        "senders": {
-            **scanners.acknowledged.figures(),
-            "broken_off": scanners.broken_off,
-            **{f"habit {habit}": count for habit, count in sorted(scanners.habits.items())},
-        },
-        "pacs_away": pacs.times_away,
-        "seconds": {name: round(value, 1) for name, value in seconds.items()},
-        "broken": {name: len(found) for name, found in broken.items()},
-        "details": {name: found for name, found in broken.items() if found},
-    }
+    return {name: round(value, 1) for name, value in seconds.items()}
 
 
 def _kill(scene: Scene, plan: Plan, say: Callable[[str], None]) -> Tally:
@@ -190,14 +220,14 @@ def _kill_once(scene: Scene, aim: Aim, choices: random.Random, tally: Tally) -> 
     return what
 
 
-def _settle(scanners: Scanners, pacs: CampaignPacs, rows: LedgerRows) -> None:
+def _settle(cast: _Cast) -> None:
     """Wait until everything is sent, analysed and delivered."""
-    pacs.calm_down()
-    pacs.come_back()
-    if not scanners.finish(_SETTLED_WITHIN_S):
+    cast.pacs.calm_down()
+    cast.pacs.come_back()
+    if not cast.scanners.finish(_SETTLED_WITHIN_S):
         raise AssertionError("the scanners do not get rid of their images")
     deadline = time.monotonic() + _SETTLED_WITHIN_S
-    while not _quiet(rows):
+    while not _quiet(cast.rows):
         if time.monotonic() > deadline:
             return  # what is unfinished shows in the checks
         time.sleep(0.5)
@@ -211,13 +241,13 @@ def _quiet(rows: LedgerRows) -> bool:
     return not (open_images or working or sending)
 
 
-def _observed(node: Deployment, scanners: Scanners, pacs: CampaignPacs, rows: LedgerRows) -> Campaign:
+def _observed(cast: _Cast) -> Campaign:
     return Campaign(
-        series=scanners.series,
-        acknowledged=scanners.acknowledged.pairs(),
-        arrivals=pacs.arrivals(),
-        events=node.events(),
-        evidence=gather(rows, node.data_folders),
+        series=cast.scanners.series,
+        acknowledged=cast.scanners.acknowledged.pairs(),
+        arrivals=cast.pacs.arrivals(),
+        events=cast.node.events(),
+        evidence=gather(cast.rows, cast.node.data_folders),
     )
 
 

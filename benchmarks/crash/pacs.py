@@ -7,7 +7,6 @@ import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from types import TracebackType
@@ -117,7 +116,7 @@ class CampaignPacs:
         entity = AE(ae_title=self.ae_title)
         entity.maximum_pdu_size = 1024 * 1024
         entity.supported_contexts = AllStoragePresentationContexts
-        handlers: list[tuple[Any, Callable[[Any], Any]]] = [
+        handlers: list[Any] = [
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_C_STORE, self._store),
         ]
@@ -148,7 +147,7 @@ def _study_of(data: bytes, transfer_syntax: UID) -> str:
     """Read the Study Instance UID from the head of a data set."""
 
     def past_it(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-        return tag > _STUDY_INSTANCE_UID
+        return int(tag) > _STUDY_INSTANCE_UID
 
     head = read_dataset(
         BytesIO(data), transfer_syntax.is_implicit_VR, transfer_syntax.is_little_endian, stop_when=past_it

@@ -106,6 +106,11 @@ class Scanners:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
+    def figures(self) -> dict[str, int]:
+        """Return what was acknowledged, how often an association broke, and how many series by habit."""
+        habits = {f"habit {habit}": count for habit, count in sorted(self.habits.items())}
+        return {**self.acknowledged.figures(), "broken_off": self.broken_off, **habits}
+
     def give_up(self) -> None:
         """End at once."""
         self._ending.set()

@@ -41,6 +41,18 @@ def kept(path: Path, image: Dataset) -> None:
     dcmwrite(path, image, enforce_file_format=True)
 
 
+def kept_instance(folder: Path, number: int) -> dict[str, Any]:
+    """Write a received file and return what the ledger says of it."""
+    image = ct_image(number)
+    kept(folder / f"{number}.dcm", image)
+    return {
+        "sop_instance_uid": str(image.SOPInstanceUID),
+        "sha256": hashlib.sha256(encoded(image, ExplicitVRLittleEndian)).hexdigest(),
+        "generation": 1,
+        "file": f"{number}.dcm",
+    }
+
+
 def started(second: int) -> dict[str, Any]:
     """Return the event of an analysis that began so many seconds after 1970."""
     return {
@@ -142,20 +154,7 @@ def test_spool_and_ledger_are_read_by_bytes(tmp_path: Path) -> None:
     """Rows and manifests are compared with the files; a changed file, a lost and a forged one are seen."""
     folder = tmp_path / "received" / "s"
     folder.mkdir(parents=True)
-    instances = []
-    for number in range(4):
-        image = ct_image(number)
-        path = folder / f"{number}.dcm"
-        kept(path, image)
-        sha256 = hashlib.sha256(encoded(image, ExplicitVRLittleEndian)).hexdigest()
-        instances.append(
-            {
-                "sop_instance_uid": str(image.SOPInstanceUID),
-                "sha256": sha256,
-                "generation": 1,
-                "file": path.name,
-            }
-        )
+    instances = [kept_instance(folder, number) for number in range(4)]
     body = {"series_id": "s", "instances": instances[2:]}
     checksum = hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     manifest = folder / "manifest-1.json"
