@@ -74,16 +74,18 @@ class Completion:
         self._ledger = ledger
         self._holdings = holdings
         self._now = now
+        self._since = now()
 
     def step(self) -> int:
         """Seal whatever is complete now; return how many series were sealed."""
         now = self._now()
+        self._since = min(self._since, now)  # the clock may have been set back
         with self._ledger.read() as connection:
             waiting = completion.open_series(connection)
         settled = settle_late_sources(self._ledger, destinations(self._settings), now)
         if settled:
             get_logger().info("deliveries_added_for_second_sender", deliveries=settled)
-        if not any(now - one.last_received_at >= self._quiet_s(one) for one in waiting):
+        if not any(self._is_quiet(one, now) for one in waiting):
             return 0
         reception.close_dead_associations(self._ledger, now - _DEAD_AFTER_S, now)
         for one in waiting:
@@ -112,13 +114,22 @@ class Completion:
         with self._ledger.read() as connection:
             waiting = completion.open_series(connection)
         now = self._now()
-        waits = [one.last_received_at + self._quiet_s(one) - now for one in waiting]
+        waits = [self._heard_of_at(one) + self._quiet_s(one) - now for one in waiting]
         # What is quiet already waits for an association to end, and that rings the bell.
         return max(min([1.0, *(wait for wait in waits if wait > 0)]), 0.05)
 
     def _quiet_s(self, one: OpenSeries) -> float:
         limits = self._settings.reception
         return max(limits.quiet_s, limits.cut_off_quiet_s) if one.cut_off else limits.quiet_s
+
+    def _heard_of_at(self, one: OpenSeries) -> float:
+        """Return from when the quiet time counts: a sender that was cut off cannot come back to a node
+        that is down, so its time begins when there is one again.
+        """
+        return max(one.last_received_at, self._since) if one.cut_off else one.last_received_at
+
+    def _is_quiet(self, one: OpenSeries, now: float) -> bool:
+        return now - self._heard_of_at(one) >= self._quiet_s(one)
 
     def _seal_complete(self, connection: Connection, now: float) -> list[Sealing]:
         """Decide and seal inside one transaction, so that no instance slips in between."""
@@ -129,8 +140,8 @@ class Completion:
         complete = [
             one
             for one in waiting
-            if now - one.last_received_at >= self._quiet_s(one)
-            and not _more_may_come(one, busy, self._quiet_s(one))
+            if self._is_quiet(one, now)
+            and not _more_may_come(one, busy, self._heard_of_at(one) + self._quiet_s(one))
         ]
         ready = [self._ready(connection, one, now) for one in complete]
         scans_open = {
@@ -195,13 +206,13 @@ class Completion:
         return sealed
 
 
-def _more_may_come(one: OpenSeries, busy: Mapping[str, float], quiet_s: float) -> bool:
+def _more_may_come(one: OpenSeries, busy: Mapping[str, float], quiet_from: float) -> bool:
     """Tell whether a caller of the series still has an association on which the rest of it may come.
 
     One that was opened after the quiet time is about something else: a PACS that always has some association
     open must not hold up every series for ever. Stragglers on it become the next generation.
     """
-    return any(busy.get(caller, math.inf) < one.last_received_at + quiet_s for caller in one.callers)
+    return any(busy.get(caller, math.inf) < quiet_from for caller in one.callers)
 
 
 def destinations(settings: Settings) -> Destinations:

@@ -217,6 +217,27 @@ def test_a_cut_off_sender_gets_time_to_come_back(bench: Bench, ended: str) -> No
     assert bench.rows(job)[0]["evidence"].endswith("the last one was cut off")
 
 
+def test_the_time_to_come_back_begins_when_the_node_is_back(bench: Bench) -> None:
+    """A sender that was cut off by a node that died cannot come back before there is a node again."""
+    caller = bench.associate()
+    bench.take(caller, ct_series(3))
+    bench.clock.advance(1000)
+    bench.release(caller, "lost")
+    bench.completion = Completion(bench.settings, bench.ledger, bench.clock)
+    assert bench.after(CUT_OFF_S - 1) == []
+    assert bench.after(1) == ["queued"]
+
+
+def test_a_clock_that_was_set_back_holds_nothing_up(bench: Bench) -> None:
+    """A start that lies in the future of the new clock counts as now."""
+    bench.clock.advance(-1000)
+    caller = bench.associate()
+    bench.take(caller, ct_series(3))
+    bench.release(caller, "lost")
+    assert bench.after(0) == []
+    assert bench.after(CUT_OFF_S) == ["queued"]
+
+
 def test_a_cut_off_sender_that_repeats_everything_gives_one_generation(bench: Bench) -> None:
     """It comes back, sends the identical images again and then the rest: one job with every image."""
     caller = bench.associate()
