@@ -223,12 +223,8 @@ def test_the_time_to_come_back_begins_when_the_node_is_back(bench: Bench) -> Non
     bench.take(caller, ct_series(3))
     bench.clock.advance(1000)
     bench.release(caller, "lost")
-    bench.completion = Completion(
-        bench.settings,
-        bench.ledger,
-        Holdings(Spool(bench.settings.node.data_folder), bench.ledger),
-        bench.clock,
-    )
+    holdings = Holdings(Spool(bench.settings.node.data_folder), bench.ledger)
+    bench.completion = Completion(bench.settings, bench.ledger, holdings, bench.clock)
     assert bench.after(CUT_OFF_S - 1) == []
     assert bench.after(1) == ["queued"]
 
