@@ -99,7 +99,7 @@ def run_everything(folder: Path, sent: list[Store], monkeypatch: pytest.MonkeyPa
                 comments.append(str(answer_to(link, Store.of(named(ct_image(50)))).ErrorComment))
         receiver.stop(2.0)
         clock.advance(60)
-        Completion(settings, ledger, clock).step()
+        Completion(settings, ledger, Holdings(spool, ledger), clock).step()
     return comments
 
 
