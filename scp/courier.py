@@ -109,13 +109,16 @@ class Courier:
         self._correct = correct
         self._transport = transport_to(settings, peer)
         self._pause = LanePause(settings.delivery, f"{settings.node.ae_title} {peer.name}")
-        # What an earlier process postponed because the peer was away is due once it is found to be back.
-        self._found_there = False
+        self._has_looked = False
 
     def step(self) -> int:
         """Send the objects of one job that are due; return how many were attempted."""
         if self._pause.holds(self._now()):
             return 0
+        if not self._has_looked:
+            # A start is an occasion to try: what an earlier process put off, somebody may have mended since.
+            postponing.bring_forward(self._ledger, self._peer.name, self._now())
+            self._has_looked = True
         due = deliveries.claim_for_peer(
             self._ledger, self._peer.name, self._owner, lease_s=LEASE_S, now=self._now()
         )
@@ -174,12 +177,6 @@ class Courier:
         behind = others > 0 and isinstance(away, TransferBroken)
         return [replace(one, due_at=until + (one.due_at - now if behind else 0.0)) for one in left]
 
-    def _peer_is_there(self) -> None:
-        self._pause.end()
-        if not self._found_there:
-            self._found_there = True
-            postponing.bring_forward(self._ledger, self._peer.name, self._now())
-
     def _attempts(self, due: Sequence[DueDelivery]) -> Iterator[Attempted]:
         """Yield what became of each delivery of one job, in their order."""
         job_id, peer = due[0].job_id, self._peer.name
@@ -224,7 +221,7 @@ class Courier:
         if self._peer.check_patient is PatientRule.OFF:
             return Corrected("", originals)
         misfiled = filed_otherwise(self._transport, self._peer.name, [one.path for one in originals])
-        self._peer_is_there()
+        self._pause.end()
         if misfiled is None:
             return Corrected("", originals)
         reason = misfiled.reason
@@ -246,9 +243,9 @@ class Courier:
             return Attempted(due, sent, DeliveryState.LEFT_OUT, choice.note, None, self._now())
         try:
             status = session.send(sent)
-            self._peer_is_there()
+            self._pause.end()
         except PeerRefused as error:
-            self._peer_is_there()
+            self._pause.end()
             return self._failure(due, sent, str(error), error.status)
         except (OSError, InvalidDicomError, ValueError, AttributeError, KeyError) as error:
             # The file is gone or damaged. One such object must not hold up the lane of its peer.

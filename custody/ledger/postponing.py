@@ -27,7 +27,7 @@ def postpone(ledger: Ledger, peer: str, reason: str, until: float) -> int:
 
 
 def bring_forward(ledger: Ledger, peer: str, now: float) -> int:
-    """Make due what waits for a peer without an answer of the peer, because it is back; return how much."""
+    """Make due what waits for a peer without an answer of the peer; return how much."""
     with ledger.write() as connection:
         return connection.execute(
             update(delivery)

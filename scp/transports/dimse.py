@@ -181,7 +181,7 @@ def _payload(path: Path, accepted: Collection[str]) -> Any:
         return path
     result = dcmread(path)
     if compressed:
-        result.decompress()
+        result.decompress(generate_instance_uid=False)  # it is the same object
     return result
 
 

@@ -134,13 +134,14 @@ class StowSession:
 
     def send(self, sent: StoredObject) -> int:
         """Send one object as it is stored; without compression where the peer cannot take that."""
+        # The service is told nothing of the object beforehand, so a damaged file has to be found here.
+        compressed = UID(read_file_meta_info(sent.path).TransferSyntaxUID).is_compressed
         try:
             return self._post(sent, sent.path.read_bytes())
         except PeerRefused as error:
-            plain = _decompressed(sent.path) if error.status == _TRANSFER_SYNTAX_NOT_SUPPORTED else None
-            if plain is None:
+            if error.status != _TRANSFER_SYNTAX_NOT_SUPPORTED or not compressed:
                 raise
-            return self._post(sent, plain)
+            return self._post(sent, _decompressed(sent.path))
 
     def _post(self, sent: StoredObject, content: bytes) -> int:
         peer = self._client.peer
@@ -162,12 +163,10 @@ class StowSession:
         raise PeerRefused(said_by(peer.name, outcome.status), outcome.status if is_failure else None)
 
 
-def _decompressed(path: Path) -> bytes | None:
-    """Return a file with its pixels uncompressed; None where they are so already."""
-    if not UID(read_file_meta_info(path).TransferSyntaxUID).is_compressed:
-        return None
+def _decompressed(path: Path) -> bytes:
+    """Return a file with its pixels uncompressed: the same object, so under the same UID (PS3.5 10)."""
     result = dcmread(path)
-    result.decompress()
+    result.decompress(generate_instance_uid=False)
     buffer = BytesIO()
     dcmwrite(buffer, result, enforce_file_format=True)
     return buffer.getvalue()

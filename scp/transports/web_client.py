@@ -99,6 +99,8 @@ class WebClient(DICOMwebClient):
         try:
             with suppress(requests.HTTPError):  # its status is judged below
                 request()
+        except requests.exceptions.InvalidJSONError:
+            raise  # an answer all the same; the caller knows what it should have been
         except requests.RequestException as error:
             words = connection_words(error, self.peer)
             broken = not was_refused(error) and not isinstance(error, requests.TooManyRedirects)

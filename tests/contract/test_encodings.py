@@ -258,6 +258,7 @@ def test_a_compressed_object_is_sent_as_it_is_or_without_compression(office: Off
         assert office.deliveries()["overlay"]["state"] == "delivered"
         (arrived,) = pacs.arrived
         assert arrived.syntax == syntaxes[0]
+        assert arrived.sop_instance_uid == overlay.SOPInstanceUID
         if name == "1":
             assert arrived.data == encoded(overlay, JPEGBaseline8Bit)
         else:
