@@ -159,7 +159,8 @@ def test_an_object_that_breaks_every_association_does_not_hold_up_the_others(off
 
 
 def reset(connection: socket.socket) -> None:
-    """Break the connection off with a reset."""
+    """Break the connection off with a reset as soon as anything comes."""
+    connection.recv(1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     connection.close()
 
@@ -195,34 +196,37 @@ def test_a_peer_that_answers_too_late_does_not_delay_another(
         release.wait(20)
         return 0x0000
 
-    with ScriptedPacs(contexts=ALL, answer=late) as stuck, listening(hang) as (port, _):
-        with ScriptedPacs(contexts=ALL) as good:
-            slow = make("pacs", stuck.port if make is peer else port)
-            lanes = {
-                "pacs": lane(office, slow, timeout_s=1.0, answer_timeout_s=1.0),
-                "archive": lane(office, peer("archive", good.port, ae_title="PACS")),
-            }
-            ended = {name: threading.Event() for name in lanes}
-            order: list[str] = []
+    with (
+        ScriptedPacs(contexts=ALL, answer=late) as stuck,
+        listening(hang) as (port, _),
+        ScriptedPacs(contexts=ALL) as good,
+    ):
+        slow = make("pacs", stuck.port if make is peer else port)
+        lanes = {
+            "pacs": lane(office, slow, timeout_s=1.0, answer_timeout_s=1.0),
+            "archive": lane(office, peer("archive", good.port, ae_title="PACS")),
+        }
+        ended = {name: threading.Event() for name in lanes}
+        order: list[str] = []
 
-            def turn(name: str) -> bool:
-                sent = lanes[name].step() > 0
-                if sent:
-                    order.append(name)
-                    ended[name].set()
-                return sent
+        def turn(name: str) -> bool:
+            sent = lanes[name].step() > 0
+            if sent:
+                order.append(name)
+                ended[name].set()
+            return sent
 
-            loops = [
-                Loop(lane_name(name), office.folder, lambda name=name: turn(name), lambda: 0.05)  # type: ignore[misc]
-                for name in lanes
-            ]
-            for loop in loops:
-                loop.start()
-            assert all(event.wait(15) for event in ended.values())
-            release.set()
-            for loop in loops:
-                loop.stop(15)
-            assert order == ["archive", "pacs"]
-            assert len(good.arrived) == 2
+        loops = [
+            Loop(lane_name(name), office.folder, lambda name=name: turn(name), lambda: 0.05)  # type: ignore[misc]
+            for name in lanes
+        ]
+        for loop in loops:
+            loop.start()
+        assert all(event.wait(15) for event in ended.values())
+        release.set()
+        for loop in loops:
+            loop.stop(15)
+        assert order == ["archive", "pacs"]
+        assert len(good.arrived) == 2
     row = status(office.ledger)["deliveries"]
     assert {(one["peer"], one["state"]) for one in row} == {("archive", "delivered"), ("pacs", "due")}

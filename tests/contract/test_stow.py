@@ -7,10 +7,15 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from pydicom import dcmread
 from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian
 from structlog.testing import capture_logs
@@ -284,7 +289,8 @@ def hang(_connection: socket.socket) -> None:
 
 
 def reset(connection: socket.socket) -> None:
-    """Break the connection off at once."""
+    """Break the connection off as soon as anything comes."""
+    connection.recv(1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     connection.close()
 
@@ -336,6 +342,53 @@ def test_where_nothing_listens_the_reason_says_so(office: Office) -> None:
         lane(office, web_peer("pacs", free.getsockname()[1])).step()
     assert office.states() == ["due", "due"]
     assert "nothing listens there" in office.deliveries()["segmentation"]["reason"]
+
+
+def test_a_certificate_is_trusted_where_the_site_says_so(office: Office) -> None:
+    """An authority of the hospital's own: refused with what to do, taken with `ca_file`."""
+    pem = office.folder / "pacs.pem"
+    write_certificate(pem, "localhost")
+    with ScriptedWebPacs(certificate=pem) as pacs:
+        url = f"https://localhost:{pacs.port}/dicom-web"
+        lane(office, web_peer("pacs", 1, url=url)).step()
+        assert (
+            "put the certificate of its authority into ca_file"
+            in office.deliveries()["segmentation"]["reason"]
+        )
+        office.clock.advance(3600)
+        lane(office, web_peer("pacs", 1, url=url.replace("localhost", "127.0.0.1"), ca_file=pem)).step()
+        assert "correct the host name in url" in office.deliveries()["segmentation"]["reason"]
+        assert pacs.requests == []
+        office.clock.advance(3600)
+        lane(office, web_peer("pacs", 1, url=url, ca_file=pem)).step()
+    assert office.states() == ["delivered", "delivered"]
+
+
+def test_tls_towards_a_service_without_it_is_told(office: Office) -> None:
+    """https:// in `url`, http behind it."""
+    with ScriptedWebPacs() as pacs:
+        url = f"https://127.0.0.1:{pacs.port}/dicom-web"
+        lane(office, web_peer("pacs", 1, url=url)).step()
+    assert "is it http instead of https?" in office.deliveries()["segmentation"]["reason"]
+
+
+def write_certificate(pem: Path, host: str) -> None:
+    """Write a key and a self-signed certificate for a host."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, *plain)
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "not DICOM"])

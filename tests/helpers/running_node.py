@@ -29,6 +29,8 @@ class RunningNode:
         Holds everything of it.
     peers
         (name, AE title, port) of each destination.
+    web_peers
+        (name, URL) of each DICOMweb destination.
     callers
         AE titles that may send.
     options
@@ -41,6 +43,7 @@ class RunningNode:
     options: str = ""
     source_options: str = ""
     peer_options: str = ""
+    web_peers: tuple[tuple[str, str], ...] = ()
     quiet_s: float = 1.0
     port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -124,7 +127,11 @@ class RunningNode:
             f"{self.peer_options}\n"
             for name, title, port in self.peers
         )
-        names = ", ".join(f'"{name}"' for name, _, _ in self.peers)
+        peers += "".join(
+            f'[[peers]]\nname = "{name}"\nkind = "dicomweb"\nurl = "{url}"\n{self.peer_options}\n'
+            for name, url in self.web_peers
+        )
+        names = ", ".join(f'"{name}"' for name, *_ in (*self.peers, *self.web_peers))
         callers = ", ".join(f'"{caller}"' for caller in self.callers)
         return (
             f'[node]\nae_title = "{AE_TITLE}"\nport = 0\nlisten = "127.0.0.1"\ndata_folder = "{self.data}"\n'

@@ -5,12 +5,14 @@ from __future__ import annotations
 import email
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -85,12 +87,15 @@ class ScriptedWebPacs:
         The reply to the n-th request (from 0).
     listen_on
         Its port; 0 for any free one.
+    certificate
+        PEM file of its key and certificate where it speaks TLS.
     most_at_once
         Most requests that were being answered at the same moment.
     """
 
     answer: Callable[[int, Request], Reply] = lambda _number, request: stored(request)
     listen_on: int = 0
+    certificate: Path | None = None
     requests: list[Request] = field(default_factory=list)
     most_at_once: int = 0
     _at_once: int = 0
@@ -144,6 +149,12 @@ class ScriptedWebPacs:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self.listen_on), Handler)
         self._server.daemon_threads = True
+        if self.certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        # A handshake that fails is the caller's affair.
+        self._server.handle_error = lambda *_: None
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         return self
