@@ -73,7 +73,7 @@ class DicomwebPeerSettings(PeerSettings):
     token: SecretStr | None = None
     """Bearer token, instead of user and password."""
     ca_file: ExistingFile | None = None
-    """PEM file of the authorities that its certificate may be signed by; those of the system where absent."""
+    """PEM file of the authorities that may sign its certificate; the public ones where absent."""
 
     @model_validator(mode="after")
     def _one_way_to_log_in(self) -> Self:
