@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from config.peers import KIND_MARK, PEER_KINDS
+from config.peers import KIND_MARK, PEER_KINDS, DicomwebPeerSettings
 from config.settings import Settings
 from core.errors import ConfigurationError
 
@@ -50,7 +50,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
     except ValidationError as error:
         details = _without_echoes(error.errors(include_url=False))
         raise ConfigurationError([f"{name}: {_explain(one)}" for one in details] + faults) from None
-    faults += [f"{name}: {fault}" for fault in settings.cross_faults()]
+    faults += [f"{name}: {fault}" for fault in (*settings.cross_faults(), *_missing_files(settings))]
     if faults:
         raise ConfigurationError(faults)
     return settings
@@ -127,6 +127,15 @@ def _unknown_peers(data: dict[str, Any]) -> list[str]:
             if str(name) not in known:
                 faults.append(f'sources[{at}].send_to: found "{name}", wanted the name of a peer ({listed})')
     return faults
+
+
+def _missing_files(settings: Settings) -> list[str]:
+    """Name the files that the settings speak of and that are not there; the schema alone looks at no disk."""
+    return [
+        f'peers[{at}].ca_file: found "{peer.ca_file}", wanted a file that is there'
+        for at, peer in enumerate(settings.peers)
+        if isinstance(peer, DicomwebPeerSettings) and peer.ca_file is not None and not peer.ca_file.is_file()
+    ]
 
 
 def _without_echoes(details: list[Any]) -> list[Any]:

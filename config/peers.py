@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, SecretStr, Tag, model_validator
 
-from config.values import AETitleText, ExistingFile, HostText, NameText, Port, Section, WebAddress
+from config.section import Section
+from config.values import AETitleText, HostText, NameText, Port, WebAddress
 from core.domain import ResultKind
 from core.forms import ReportClass, ResultForm, SegmentationEncoding
 
@@ -72,7 +74,7 @@ class DicomwebPeerSettings(PeerSettings):
     password: SecretStr | None = None
     token: SecretStr | None = None
     """Bearer token, instead of user and password."""
-    ca_file: ExistingFile | None = None
+    ca_file: Path | None = None
     """PEM file of the authorities that may sign its certificate; the public ones where absent."""
 
     @model_validator(mode="after")

@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from config.peers import Peer, PeerSettings
-from config.values import AETitleText, NameText, NetworkText, Seconds, Section
+from config.section import Section
+from config.values import AETitleText, NameText, NetworkText, Seconds
 from core.domain import AETitle, Language
 
 #: The package that runs without any licence to accept.

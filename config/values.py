@@ -1,4 +1,4 @@
-"""What the sections of the configuration are made of: their base and the kinds of value that people type.
+"""The kinds of value that people type into the configuration.
 
 Every validator's message says what is wanted: the loader shows it to the person who typed the value.
 """
@@ -7,21 +7,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from pathlib import Path
 from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from core.domain import AETitle
 
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, and unknown keys are faults."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, coerce_numbers_to_str=True)
 
 
 def _ae_title(text: str) -> AETitle:
@@ -76,17 +69,10 @@ def _web_address(text: str) -> str:
     return text.strip().rstrip("/")
 
 
-def _readable_file(path: Path) -> Path:
-    if not path.is_file():
-        raise ValueError("wanted a file that is there")
-    return path
-
-
 AETitleText = Annotated[AETitle, AfterValidator(_ae_title)]
 NetworkText = Annotated[IPNetwork, BeforeValidator(_network)]
 NameText = Annotated[str, AfterValidator(_name)]
 HostText = Annotated[str, AfterValidator(_host)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
-ExistingFile = Annotated[Path, AfterValidator(_readable_file)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
