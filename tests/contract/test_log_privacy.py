@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from core.log import PATIENT_KEYS, configure_logging, get_logger
+from custody.holdings import Holdings
 from custody.spool import Spool
 from scp.completion import Completion
 from scp.receiver import Receiver

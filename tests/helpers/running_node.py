@@ -30,6 +30,8 @@ class RunningNode:
         Holds everything of it.
     peers
         (name, AE title, port) of each destination.
+    web_peers
+        (name, URL) of each DICOMweb destination.
     callers
         AE titles that may send.
     options
@@ -52,6 +54,7 @@ class RunningNode:
     source_options: str = ""
     peer_options: str = ""
     reception_options: str = ""
+    web_peers: tuple[tuple[str, str], ...] = ()
     quiet_s: float = 1.0
     wanted_port: int = 0
     data_folder: Path | None = None
@@ -152,7 +155,11 @@ class RunningNode:
             f"{self.peer_options}\n"
             for name, title, port in self.peers
         )
-        names = ", ".join(f'"{name}"' for name, _, _ in self.peers)
+        peers += "".join(
+            f'[[peers]]\nname = "{name}"\nkind = "dicomweb"\nurl = "{url}"\n{self.peer_options}\n'
+            for name, url in self.web_peers
+        )
+        names = ", ".join(f'"{name}"' for name, *_ in (*self.peers, *self.web_peers))
         callers = ", ".join(f'"{caller}"' for caller in self.callers)
         return (
             f'[node]\nae_title = "{AE_TITLE}"\nport = {self.wanted_port}\nlisten = "127.0.0.1"\n'
