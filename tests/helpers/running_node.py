@@ -33,6 +33,8 @@ class RunningNode:
         AE titles that may send.
     options
         Further TOML, appended; sources take `source_options`, every peer `peer_options`.
+    launcher
+        Command line that the node's own is appended to; it has to become the node.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class RunningNode:
     source_options: str = ""
     peer_options: str = ""
     quiet_s: float = 1.0
+    launcher: tuple[str, ...] = ()
     port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -68,7 +71,7 @@ class RunningNode:
         before = len(self.log) if (self.folder / "node.log").exists() else 0
         with (self.folder / "node.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "lesionnode", "run", "--config", str(self.config)],
+                [*self.launcher, sys.executable, "-m", "lesionnode", "run", "--config", str(self.config)],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "COLUMNS": "200"},
