@@ -57,6 +57,7 @@ class Sender:
             target=_send, args=(port, called, associations, first, theirs), daemon=True
         )
         self._process.start()
+        theirs.close()  # or the end of the process would not be noticed
         self._hear()
 
     @property

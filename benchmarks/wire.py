@@ -17,6 +17,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from tests.helpers.instances import ct_image, encoded
 
 EDGE = 512
+#: Scanners write that many, and more.
+_PRIVATE_ELEMENTS = 100
 #: What the sender would take itself; nothing is sent to it but short answers.
 _MAX_PDU = 1 << 20
 _APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
@@ -179,6 +181,9 @@ def _data_set() -> bytes:
     pixels = bytes(range(256)) * (EDGE * EDGE * 2 // 256)
     image = ct_image(Rows=EDGE, Columns=EDGE, PixelData=pixels)
     image.SOPInstanceUID, image.SeriesInstanceUID, image.StudyInstanceUID = _INSTANCE, _SERIES, _STUDY
+    block = image.private_block(0x0019, "LESION-NODE BENCHMARK", create=True)
+    for number in range(_PRIVATE_ELEMENTS):
+        block.add_new(number, "LO", f"value {number}")
     return encoded(image, ExplicitVRLittleEndian)
 
 

@@ -30,6 +30,7 @@ from scp import status
 from scp.admission import LOCAL_LIMIT_EXCEEDED, Refused, admit
 from scp.doorway import Doorway
 from scp.reception import Reception, StoreRequest
+from scp.upper_layer import QuietRequestHandler
 
 #: Name under which completion listens for the doorbell.
 COMPLETION_BELL = "completion"
@@ -134,7 +135,10 @@ class Receiver:
         ]
         try:
             server: Any = entity.make_server(
-                (node.listen, node.port), server_class=Doorway, evt_handlers=handlers
+                (node.listen, node.port),
+                server_class=Doorway,
+                evt_handlers=handlers,
+                request_handler=QuietRequestHandler,
             )
         except OSError as error:
             what = f"cannot listen on {node.listen} port {node.port}: {error.strerror or error}"

@@ -1,0 +1,187 @@
+"""pynetdicom's upper layer for the node's own associations, without its polling and most of its copying.
+
+pynetdicom 3.0 reads a PDU in pieces of 4 KiB, copies its content five times, and looks every millisecond, in
+two threads for each association, whether something has come. For CT images that was more than half of what
+reception cost (docs/performance.md). Here a thread sleeps until there is something to do, and a PDU is read
+in one piece. State machine, PDUs other than P-DATA-TF and DIMSE messages are pynetdicom's own. Only subclasses
+are used; `tests/contract/test_upper_layer.py` holds what they rely on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu import P_DATA_TF
+from pynetdicom.pdu_items import PresentationDataValueItem
+from pynetdicom.transport import AssociationSocket, RequestHandler
+
+#: Timers and ends of other threads are looked at so often, s; whatever comes from the network wakes at once.
+_LOOK_S = 0.1
+#: Memory is taken for so much at once: a peer may announce 4 GiB and send nothing.
+_PIECE_BYTES = 2**20
+_P_DATA_TF = 0x04
+
+
+class QuietRequestHandler(RequestHandler):
+    """Gives every accepted connection the classes of this module."""
+
+    def _create_association(self) -> Any:
+        association: Any = super()._create_association()
+        # None of its threads runs yet, and nothing was read.
+        association.dimse = _Messages(association)
+        association.dul = _UpperLayer(association)
+        association.acse_timeout = association.ae.acse_timeout
+        association.network_timeout = association.ae.network_timeout
+        association.set_socket(_WholePdus(association, client_socket=self.request))
+        return association
+
+
+class _WholePdus(AssociationSocket):
+    """Reads as much as it is asked for with as few calls as possible."""
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Return so many bytes, or fewer where the connection ended."""
+        content, at = bytearray(min(nr_bytes, _PIECE_BYTES)), 0
+        while at < nr_bytes:
+            if at == len(content):
+                content.extend(bytes(min(nr_bytes - at, _PIECE_BYTES)))
+            with memoryview(content) as whole, whole[at:] as rest:
+                count = self.socket.recv_into(rest, 0, socket.MSG_WAITALL)
+            if not count:
+                break
+            at += count
+        del content[at:]
+        return content
+
+
+class _DataPdu(P_DATA_TF):
+    """A P-DATA-TF PDU (PS3.8 9.3.5) whose values lie where they were received."""
+
+    def decode(self, bytestream: bytearray) -> None:
+        """Find the presentation data values.
+
+        Raises
+        ------
+        ValueError, struct.error
+            The lengths do not fit.
+        """
+        content = memoryview(bytestream)
+        at = 6
+        while at < len(content):
+            length, context_id = struct.unpack_from(">LB", content, at)
+            if length < 2 or at + 4 + length > len(content):
+                raise ValueError(f"a presentation data value of {length} bytes does not fit into its PDU")
+            item = PresentationDataValueItem()
+            item.presentation_context_id = context_id
+            item.presentation_data_value = content[at + 5 : at + 4 + length]
+            self.presentation_data_value_items.append(item)
+            at += 4 + length
+
+
+class _UpperLayer(DULServiceProvider):
+    """Waits for the network, for what is to be sent and for the end, instead of looking for them."""
+
+    def __init__(self, assoc: Any) -> None:
+        super().__init__(assoc)
+        self._run_loop_delay = 0.0
+        self._woken, self._waking = socket.socketpair()
+        self._woken.setblocking(False)
+        self._waking.setblocking(False)
+        self.to_user_queue = _TellingQueue(assoc.dimse.look_up)
+
+    def run_reactor(self) -> None:
+        """Run until the association is over."""
+        try:
+            super().run_reactor()
+        finally:
+            self._woken.close()
+            self._waking.close()
+
+    def send_pdu(self, primitive: Any) -> None:
+        """Have a primitive sent."""
+        super().send_pdu(primitive)
+        self._wake()
+
+    def kill_dul(self) -> None:
+        """End the thread."""
+        super().kill_dul()
+        self._wake()
+
+    def stop_dul(self) -> bool:
+        """End the thread and wait for it where the association is over; tell whether it is."""
+        if self.state_machine.current_state != "Sta1":
+            return False
+        self.kill_dul()
+        self.join()
+        return True
+
+    def _is_transport_event(self) -> bool:
+        if super()._is_transport_event():
+            return True
+        if self.event_queue.empty():
+            self._wait()
+        return False
+
+    def _decode_pdu(self, bytestream: bytearray) -> tuple[Any, str]:
+        # Nothing listens to pynetdicom's events about single PDUs and bytes; of the others they are told.
+        if bytestream[0] != _P_DATA_TF:
+            return super()._decode_pdu(bytestream)
+        pdu = _DataPdu()
+        pdu.decode(bytestream)
+        return pdu, "Evt10"
+
+    def _wait(self) -> None:
+        connection = self.socket.socket
+        watched = [self._woken] if connection is None else [self._woken, connection]
+        try:
+            ready, _, _ = select.select(watched, [], [], _LOOK_S)
+        except (OSError, ValueError):  # the connection was closed by another thread; the next look finds out
+            time.sleep(0.001)
+            return
+        if self._woken in ready:
+            with contextlib.suppress(BlockingIOError):
+                while self._woken.recv(4096):
+                    pass
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # full: it wakes anyway; closed: the thread has ended
+            self._waking.send(b"!")
+
+
+class _Messages(DIMSEServiceProvider):
+    """Lets the association's own loop wait for a message for a while instead of asking again and again."""
+
+    def get_msg(self, block: bool = False) -> Any:
+        """Return the next message, or (None, None) where none came."""
+        if block:
+            return super().get_msg(block=True)
+        try:
+            return self.msg_queue.get(timeout=_LOOK_S)
+        except queue.Empty:
+            return None, None
+
+    def look_up(self) -> None:
+        """End a wait: a release or an abort came, which is no message."""
+        self.msg_queue.put((None, None))
+
+
+class _TellingQueue(queue.Queue[Any]):
+    """A queue that tells when something was put."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Put and tell."""
+        super().put(item, block, timeout)
+        self._tell()
