@@ -101,9 +101,11 @@ class Receiver:
         OSError
             The port cannot be bound.
         """
-        # The one switch of pynetdicom for "every storage class, private ones too"; it is global, and this
-        # process has no other SCP.
+        # Switches of pynetdicom are global; this process has no other SCP. The one for "every storage class,
+        # private ones too":
         _config.UNRESTRICTED_STORAGE_SERVICE = True
+        # It would describe every message for a log in which it may say nothing (`core.log`).
+        _config.LOG_HANDLER_LEVEL = "none"
         self._server = self._bound(self._entity())
         self._listener = threading.Thread(target=self._server.serve_forever, name="listener", daemon=True)
         self._listener.start()
@@ -236,7 +238,7 @@ class Receiver:
             admitted = event.assoc in self._callers
         return status.SUCCESS if admitted else status.REFUSED_NOT_AUTHORIZED
 
-    def _on_store(self, event: Any) -> Dataset:
+    def _on_store(self, event: Any) -> Dataset | int:
         with self._lock:
             caller = self._callers.get(event.assoc)
         if caller is None:
@@ -251,7 +253,7 @@ class Receiver:
         except Exception as error:
             log.error("instance_failed", exc_info=True)
             return status.response(status.OUT_OF_RESOURCES, f"internal error: {type(error).__name__}")
-        return status.response(status.SUCCESS)
+        return status.SUCCESS
 
     def _on_closed(self, event: Any, ended: str) -> None:
         with self._lock:

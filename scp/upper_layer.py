@@ -19,9 +19,11 @@ from collections.abc import Callable
 from typing import Any
 
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_items import PresentationDataValueItem
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler
 
 #: Timers and ends of other threads are looked at so often, s; whatever comes from the network wakes at once.
@@ -29,6 +31,10 @@ _LOOK_S = 0.1
 #: Memory is taken for so much at once: a peer may announce 4 GiB and send nothing.
 _PIECE_BYTES = 2**20
 _P_DATA_TF = 0x04
+#: Message Control Header, PS3.8 E.2.
+_LAST_OF_COMMAND = b"\x03"
+#: Values of Command Field and Command Data Set Type, PS3.7 E.1.
+_C_STORE_RSP, _NO_DATA_SET = 0x8001, 0x0101
 
 
 class QuietRequestHandler(RequestHandler):
@@ -158,7 +164,7 @@ class _UpperLayer(DULServiceProvider):
 
 
 class _Messages(DIMSEServiceProvider):
-    """Lets the association's own loop wait for a message for a while instead of asking again and again."""
+    """Lets the association's own loop wait for a message instead of asking again and again; says yes quickly."""
 
     def get_msg(self, block: bool = False) -> Any:
         """Return the next message, or (None, None) where none came."""
@@ -169,9 +175,40 @@ class _Messages(DIMSEServiceProvider):
         except queue.Empty:
             return None, None
 
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message; the answer that nearly every C-STORE gets is not built element by element."""
+        answer = _success(primitive) if isinstance(primitive, C_STORE) else None
+        if answer is None or 0 < self.maximum_pdu_size < len(answer) + 6:
+            super().send_msg(primitive, context_id)
+            return
+        data = P_DATA()
+        data.presentation_data_value_list.append((context_id, _LAST_OF_COMMAND + answer))
+        self.dul.send_pdu(data)
+
     def look_up(self) -> None:
         """End a wait: a release or an abort came, which is no message."""
         self.msg_queue.put((None, None))
+
+
+def _success(response: C_STORE) -> bytes | None:
+    """Encode the command set of a C-STORE response with status 0x0000 (PS3.7 9.3.1.2); None for any other."""
+    if response.Status != 0x0000 or response.MessageIDBeingRespondedTo is None:
+        return None
+    elements = (
+        (0x0002, _uid(response.AffectedSOPClassUID)),
+        (0x0100, struct.pack("<H", _C_STORE_RSP)),
+        (0x0120, struct.pack("<H", response.MessageIDBeingRespondedTo)),
+        (0x0800, struct.pack("<H", _NO_DATA_SET)),
+        (0x0900, struct.pack("<H", 0x0000)),
+        (0x1000, _uid(response.AffectedSOPInstanceUID)),
+    )
+    body = b"".join(struct.pack("<HHL", 0x0000, number, len(value)) + value for number, value in elements)
+    return struct.pack("<HHLL", 0x0000, 0x0000, 4, len(body)) + body
+
+
+def _uid(value: str) -> bytes:
+    encoded = value.encode("ascii")
+    return encoded + b"\0" * (len(encoded) % 2)
 
 
 class _TellingQueue(queue.Queue[Any]):
