@@ -104,9 +104,7 @@ def null_sink() -> Iterator[tuple[int, int]]:
 
 def _send(port: int, called: str, associations: int, first: int, pipe: Pipe) -> None:
     try:
-        links = [
-            Link.open(port, CALLERS[number % len(CALLERS)], called) for number in range(associations)
-        ]
+        links = [Link.open(port, CALLERS[number % len(CALLERS)], called) for number in range(associations)]
     except (OSError, PeerError) as error:
         pipe.send(f"no association: {error}")
         return

@@ -24,6 +24,7 @@ from core.errors import SpoolError, SpoolFull
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT}
+_MOST_ENTERED = 10_000
 
 
 class Spool:
@@ -48,6 +49,8 @@ class Spool:
         self.unrecorded = data_folder / "unrecorded"
         self._data_folder = data_folder
         self._floor_bytes = floor_bytes
+        #: Folders whose entry in their parent is on disk.
+        self._entered: set[Path] = set()
         try:
             for folder in (self.received, self.results, self.unrecorded):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -127,23 +130,51 @@ class Spool:
     def _write(self, path: Path, chunks: list[Buffer]) -> Path:
         part = path.with_suffix(".part")
         try:
-            new_folder = not path.parent.is_dir()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
-                file.flush()
-                os.fdatasync(file.fileno())
+            descriptor = self._create(part)
+            try:
+                _write_all(descriptor, chunks)
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
             part.replace(path)
             _flush_folder(path.parent)
-            if new_folder:
-                _flush_folder(path.parent.parent)
+            self._enter(path.parent)
         except OSError as error:
             part.unlink(missing_ok=True)
             if error.errno in _DISK_IS_FULL:
                 raise SpoolFull(f"the disk of {self._data_folder} is full: free some space") from None
             raise SpoolError(f"{path} cannot be written: {error.strerror}") from None
         return path
+
+    def _create(self, part: Path) -> int:
+        """Create a part file, and its folder where it is not there (any more); return the descriptor."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        try:
+            return os.open(part, flags, 0o666)
+        except FileNotFoundError:
+            self._entered.discard(part.parent)
+            part.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(part, flags, 0o666)
+
+    def _enter(self, folder: Path) -> None:
+        """Make the folder itself survive a power cut; who finds it there may have come before its flush."""
+        if folder in self._entered:
+            return
+        _flush_folder(folder.parent)
+        if len(self._entered) >= _MOST_ENTERED:
+            self._entered.clear()
+        self._entered.add(folder)
+
+
+def _write_all(descriptor: int, chunks: list[Buffer]) -> None:
+    """Write everything; a single call may write less than it was asked to."""
+    rest = [memoryview(chunk) for chunk in chunks if len(chunk)]
+    while rest:
+        written = os.writev(descriptor, rest)
+        while rest and written >= len(rest[0]):
+            written -= len(rest.pop(0))
+        if written:
+            rest[0] = rest[0][written:]
 
 
 def _require_own_names(*names: str) -> None:

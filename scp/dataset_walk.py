@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -45,6 +46,8 @@ class Walked:
         How it is really encoded.
     fault
         How it is damaged, in the user's words; None for a whole data set.
+    wanted
+        The elements that were asked for, one after the other, as they are encoded: a small data set.
     """
 
     data: Buffer
@@ -52,13 +55,14 @@ class Walked:
     implicit_vr: bool
     little_endian: bool
     fault: str | None
+    wanted: bytes = b""
 
 
 class _Damage(Exception):
     """The data set cannot be followed any further."""
 
 
-def walk(data: Buffer, transfer_syntax_uid: str) -> Walked:
+def walk(data: Buffer, transfer_syntax_uid: str, wanted: Collection[int] = ()) -> Walked:
     """Walk a data set as it came over the network (without File Meta Information).
 
     Parameters
@@ -67,6 +71,8 @@ def walk(data: Buffer, transfer_syntax_uid: str) -> Walked:
         The encoded data set.
     transfer_syntax_uid
         As negotiated.
+    wanted
+        Tags of elements before the pixels that are to be put together.
 
     Returns
     -------
@@ -80,13 +86,13 @@ def walk(data: Buffer, transfer_syntax_uid: str) -> Walked:
     implicit = transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
     if not implicit and little and not _looks_explicit(data):
         implicit = True  # some senders negotiate explicit VR and send implicit
-    walker = _Walker(memoryview(data), implicit, little)
+    walker = _Walker(memoryview(data), implicit, little, wanted)
     try:
         walker.elements(len(data), depth=0)
     except _Damage as damage:
         fault = fault or str(damage)
     header_end = walker.pixels_at if walker.pixels_at is not None else walker.good_until
-    return Walked(data, header_end, implicit, little, fault)
+    return Walked(data, header_end, implicit, little, fault, b"".join(walker.found))
 
 
 def _inflate(data: Buffer) -> tuple[bytes, str | None]:
@@ -109,13 +115,15 @@ def _looks_explicit(data: Buffer) -> bool:
 class _Walker:
     """Follows one data set; remembers where the pixels begin and how far it was sound."""
 
-    def __init__(self, data: memoryview, implicit: bool, little: bool) -> None:
+    def __init__(self, data: memoryview, implicit: bool, little: bool, wanted: Collection[int]) -> None:
         self._data = data
+        self._wanted = wanted
         self._implicit = implicit
         self._order = "<" if little else ">"
         self._at = 0
         self.pixels_at: int | None = None
         self.good_until = 0
+        self.found: list[memoryview] = []
 
     def elements(self, end: int, *, depth: int) -> None:
         """Walk elements until `end`, or until an item delimiter inside an item of undefined length."""
@@ -132,6 +140,8 @@ class _Walker:
                     self.pixels_at = start
                 self.good_until = start
             self._value(tag, depth)
+            if depth == 0 and tag in self._wanted and self.pixels_at is None:
+                self.found.append(self._data[start : self._at])
         if depth == 0:
             self.good_until = self._at
 

@@ -33,7 +33,9 @@ def require_file(path: Path, remedy: str) -> Path:
 def require_tracer() -> str:
     """Return the path of strace, or skip (fail in CI) where there is none or it may not trace."""
     program = require_program("strace", "strace")
-    run = subprocess.run([program, "-f", "-o", os.devnull, "true"], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [program, "-f", "-o", os.devnull, "true"], capture_output=True, text=True, check=False
+    )
     if run.returncode != 0:
         _absent(f"processes may not be traced here (ptrace): {run.stderr.strip()[-200:]}")
     return program

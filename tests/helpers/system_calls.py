@@ -70,7 +70,9 @@ def tracing(program: str, output: Path) -> tuple[str, ...]:
 def wait_for_end(output: Path, pid: int, timeout_s: float = 20.0) -> None:
     """Wait until the trace holds the end of the process."""
     deadline = time.monotonic() + timeout_s
-    while f"\n{pid} " not in (tail := output.read_text()[-4000:]) or "+++ exited" not in tail.splitlines()[-1]:
+    while (
+        f"\n{pid} " not in (tail := output.read_text()[-4000:]) or "+++ exited" not in tail.splitlines()[-1]
+    ):
         if time.monotonic() > deadline:
             raise AssertionError("the trace does not end")
         time.sleep(0.05)
