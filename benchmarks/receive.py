@@ -16,9 +16,9 @@ what they left unwritten is written (sync) before the next one's turn. The JSON 
     ratios        [{associations, storescp, orthanc}]: node by peer, medians of the rounds' ratios
 
 `per_s` is the median of the rounds, and `rounds` the single figures; `cpu_ms` the CPU of the receiver's
-processes for one instance; `sender_cpu` the CPUs that the sender kept busy; `served` how many associations got
-an answer while time was taken; `left_s` how long writing took afterwards what was answered but not on disk.
-The null sink keeps nothing: what it reaches is the limit of the sender on this machine.
+processes for one instance; `sender_cpu` the CPUs that the sender kept busy; `served` how many associations
+got an answer while time was taken; `left_s` how long writing took afterwards what was answered but not on
+disk. The null sink keeps nothing: what it reaches is the limit of the sender on this machine.
 """
 
 from __future__ import annotations

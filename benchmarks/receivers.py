@@ -123,7 +123,7 @@ def _orthanc(folder: Path) -> Iterator[Running]:
 
 
 @contextmanager
-def _sink(folder: Path) -> Iterator[Running]:
+def _sink(_folder: Path) -> Iterator[Running]:
     with null_sink() as (port, pid):
         yield Running(port, "SINK", pid)
 

@@ -188,14 +188,18 @@ def _data_set() -> bytes:
 
 
 def _store_rq(max_pdu: int) -> bytes:
-    command = _command(
-        ((0x0002, _text(CTImageStorage)), (0x0100, _us(_C_STORE_RQ)), (0x0110, _us(_MESSAGE_ID)))
-        + ((0x0700, _us(0)), (0x0800, _us(1)), (0x1000, _text(_INSTANCE)))
+    elements = (
+        (0x0002, _text(CTImageStorage)),
+        (0x0100, _us(_C_STORE_RQ)),
+        (0x0110, _us(_MESSAGE_ID)),
+        (0x0700, _us(0)),  # Priority: medium
+        (0x0800, _us(1)),  # Command Data Set Type: there is one
+        (0x1000, _text(_INSTANCE)),
     )
     room = (max_pdu or _MAX_PDU) - 6
     data = _data_set()
     starts = range(0, len(data), room)
-    return _pdv(command, _COMMAND | _LAST) + b"".join(
+    return _pdv(_command(elements), _COMMAND | _LAST) + b"".join(
         _pdv(data[at : at + room], _LAST if at == starts[-1] else 0) for at in starts
     )
 

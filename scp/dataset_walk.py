@@ -29,6 +29,11 @@ _PIXEL_GROUP = 0x7FE0
 _LONG_VRS = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 )
+#: All others of that table: most elements of most headers.
+_SHORT_VRS = frozenset(
+    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH"}
+    | {b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
+)
 _DEEPEST = 64
 
 
@@ -120,6 +125,7 @@ class _Walker:
         self._wanted = wanted
         self._implicit = implicit
         self._order = "<" if little else ">"
+        self._short_head = struct.Struct(f"{self._order}HH2sH")
         self._at = 0
         self.pixels_at: int | None = None
         self.good_until = 0
@@ -131,19 +137,32 @@ class _Walker:
             raise _Damage(f"sequences are nested more than {_DEEPEST} deep")
         while self._at < end:
             start = self._at
-            tag = self._tag()
-            if tag == _ITEM_END and depth:
-                self._take("<I")
-                return
             if depth == 0:
-                if tag >> 16 == _PIXEL_GROUP and self.pixels_at is None:
-                    self.pixels_at = start
                 self.good_until = start
-            self._value(tag, depth)
+            tag = self._short_element()
+            if tag is None:
+                tag = self._tag()
+                if tag == _ITEM_END and depth:
+                    self._take("<I")
+                    return
+                if depth == 0 and tag >> 16 == _PIXEL_GROUP and self.pixels_at is None:
+                    self.pixels_at = start
+                self._value(tag, depth)
             if depth == 0 and tag in self._wanted and self.pixels_at is None:
                 self.found.append(self._data[start : self._at])
         if depth == 0:
             self.good_until = self._at
+
+    def _short_element(self) -> int | None:
+        """Step over a whole element of a plain VR and return its tag; None before any other element."""
+        if self._implicit or self._at + 8 > len(self._data):
+            return None
+        group, element, vr, length = self._short_head.unpack_from(self._data, self._at)
+        end = self._at + 8 + length
+        if vr not in _SHORT_VRS or group >= _PIXEL_GROUP or end > len(self._data):
+            return None
+        self._at = end
+        return int(group) << 16 | int(element)
 
     def _value(self, tag: int, depth: int) -> None:
         vr, length = self._vr_and_length(tag)

@@ -3,8 +3,8 @@
 pynetdicom 3.0 reads a PDU in pieces of 4 KiB, copies its content five times, and looks every millisecond, in
 two threads for each association, whether something has come. For CT images that was more than half of what
 reception cost (docs/performance.md). Here a thread sleeps until there is something to do, and a PDU is read
-in one piece. State machine, PDUs other than P-DATA-TF and DIMSE messages are pynetdicom's own. Only subclasses
-are used; `tests/contract/test_upper_layer.py` holds what they rely on.
+in one piece. State machine, other PDUs than P-DATA-TF and messages are pynetdicom's own. Only subclasses are
+used; `tests/contract/test_upper_layer.py` holds what they rely on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_STORE
@@ -56,12 +56,13 @@ class _WholePdus(AssociationSocket):
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Return so many bytes, or fewer where the connection ended."""
+        connection = cast(socket.socket, self.socket)
         content, at = bytearray(min(nr_bytes, _PIECE_BYTES)), 0
         while at < nr_bytes:
             if at == len(content):
                 content.extend(bytes(min(nr_bytes - at, _PIECE_BYTES)))
             with memoryview(content) as whole, whole[at:] as rest:
-                count = self.socket.recv_into(rest, 0, socket.MSG_WAITALL)
+                count = connection.recv_into(rest, 0, socket.MSG_WAITALL)
             if not count:
                 break
             at += count
@@ -72,7 +73,7 @@ class _WholePdus(AssociationSocket):
 class _DataPdu(P_DATA_TF):
     """A P-DATA-TF PDU (PS3.8 9.3.5) whose values lie where they were received."""
 
-    def decode(self, bytestream: bytearray) -> None:
+    def decode(self, bytestream: bytes | bytearray) -> None:
         """Find the presentation data values.
 
         Raises
@@ -86,7 +87,7 @@ class _DataPdu(P_DATA_TF):
             length, context_id = struct.unpack_from(">LB", content, at)
             if length < 2 or at + 4 + length > len(content):
                 raise ValueError(f"a presentation data value of {length} bytes does not fit into its PDU")
-            item = PresentationDataValueItem()
+            item: Any = PresentationDataValueItem()
             item.presentation_context_id = context_id
             item.presentation_data_value = content[at + 5 : at + 4 + length]
             self.presentation_data_value_items.append(item)
@@ -146,7 +147,7 @@ class _UpperLayer(DULServiceProvider):
         return pdu, "Evt10"
 
     def _wait(self) -> None:
-        connection = self.socket.socket
+        connection = self.socket.socket if self.socket is not None else None
         watched = [self._woken] if connection is None else [self._woken, connection]
         try:
             ready, _, _ = select.select(watched, [], [], _LOOK_S)
@@ -164,7 +165,7 @@ class _UpperLayer(DULServiceProvider):
 
 
 class _Messages(DIMSEServiceProvider):
-    """Lets the association's own loop wait for a message instead of asking again and again; says yes quickly."""
+    """Lets the association's own loop wait for a message instead of asking for it again and again."""
 
     def get_msg(self, block: bool = False) -> Any:
         """Return the next message, or (None, None) where none came."""
@@ -192,15 +193,17 @@ class _Messages(DIMSEServiceProvider):
 
 def _success(response: C_STORE) -> bytes | None:
     """Encode the command set of a C-STORE response with status 0x0000 (PS3.7 9.3.1.2); None for any other."""
-    if response.Status != 0x0000 or response.MessageIDBeingRespondedTo is None:
+    sop_class, instance = response.AffectedSOPClassUID, response.AffectedSOPInstanceUID
+    message_id = response.MessageIDBeingRespondedTo
+    if response.Status != 0x0000 or message_id is None or not sop_class or not instance:
         return None
     elements = (
-        (0x0002, _uid(response.AffectedSOPClassUID)),
+        (0x0002, _uid(sop_class)),
         (0x0100, struct.pack("<H", _C_STORE_RSP)),
-        (0x0120, struct.pack("<H", response.MessageIDBeingRespondedTo)),
+        (0x0120, struct.pack("<H", message_id)),
         (0x0800, struct.pack("<H", _NO_DATA_SET)),
         (0x0900, struct.pack("<H", 0x0000)),
-        (0x1000, _uid(response.AffectedSOPInstanceUID)),
+        (0x1000, _uid(instance)),
     )
     body = b"".join(struct.pack("<HHL", 0x0000, number, len(value)) + value for number, value in elements)
     return struct.pack("<HHLL", 0x0000, 0x0000, 4, len(body)) + body
