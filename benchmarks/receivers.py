@@ -140,7 +140,7 @@ def _wait_for(port: int) -> None:
     raise PeerError(f"nothing listens on port {port}")
 
 
-NODE = Receiver("node", "file, its name and the ledger's row", _node)
+NODE = Receiver("node", "file, its name and its row", _node)
 STORESCP = Receiver("storescp", "nothing", _storescp, "storescp")
-ORTHANC = Receiver("Orthanc", "file", _orthanc, "Orthanc")
+ORTHANC = Receiver("Orthanc", "file, but not its name nor its row", _orthanc, "Orthanc")
 SINK = Receiver("null sink", "keeps nothing", _sink)
