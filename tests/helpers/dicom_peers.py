@@ -265,6 +265,7 @@ LEAVES_SOCKETS = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def network_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the libraries' global switches back for a test, and let servers stop at once."""
     monkeypatch.setattr(_config, "UNRESTRICTED_STORAGE_SERVICE", False)
+    monkeypatch.setattr(_config, "LOG_HANDLER_LEVEL", _config.LOG_HANDLER_LEVEL)
     monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", False)
     monkeypatch.setattr(pydicom.config.settings, "_reading_validation_mode", None)
     serve = socketserver.BaseServer.serve_forever

@@ -45,6 +45,8 @@ class RunningNode:
         One of its own if left out.
     arguments, environment
         Further arguments of ``lesion-node run``, and variables that it gets.
+    launcher
+        Command line that the node's own is appended to; it has to become the node.
     """
 
     folder: Path
@@ -60,8 +62,13 @@ class RunningNode:
     data_folder: Path | None = None
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    launcher: tuple[str, ...] = ()
     port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def _run_arguments(self) -> tuple[str, ...]:
+        return ("run", "--config", str(self.config), *self.arguments)
 
     @property
     def config(self) -> Path:
@@ -93,7 +100,7 @@ class RunningNode:
             log.flush()
             before = len(self.log)
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "lesionnode", "run", "--config", str(self.config), *self.arguments],
+                [*self.launcher, sys.executable, "-m", "lesionnode", *self._run_arguments],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "COLUMNS": "200", **self.environment},
