@@ -45,6 +45,8 @@ class LedgerSettings(Section):
 
     url: str = Field(default="", repr=False)
     """postgresql+psycopg://user:password@host/database; empty: a file below the data folder."""
+    lease_s: Annotated[float, Field(ge=5)] = 60.0
+    """Who gave no sign for so long is held to be dead, and another process takes its work."""
 
 
 class SourceSettings(Section):

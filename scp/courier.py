@@ -31,10 +31,6 @@ from scp.patient_check import filed_otherwise
 from scp.status import SOP_CLASS_NOT_SUPPORTED, Verdict, verdict_of, warning_in
 from scp.transports import Session, transport_to
 
-#: A lane whose process died is taken over after so long.
-LEASE_S = 600.0
-
-
 #: From a job and what a peer says of its patient to the job's objects under that patient.
 Correction = Callable[[str, Dataset], Corrected]
 
@@ -114,6 +110,8 @@ class Courier:
         self._transport = transport_to(settings, peer)
         self._pause = LanePause(settings.delivery, f"{settings.node.ae_title} {peer.name}")
         self._has_looked = False
+        # Renewed before each object, of which none takes longer than its answer may.
+        self._lease_s = settings.ledger.lease_s + settings.delivery.answer_timeout_s
 
     def step(self) -> int:
         """Send the objects of one job that are due; return how many were attempted."""
@@ -124,7 +122,7 @@ class Courier:
             postponing.bring_forward(self._ledger, self._peer.name, self._now())
             self._has_looked = True
         due = deliveries.claim_for_peer(
-            self._ledger, self._peer.name, self._owner, lease_s=LEASE_S, now=self._now()
+            self._ledger, self._peer.name, self._owner, lease_s=self._lease_s, now=self._now()
         )
         if due:
             self._record(self._send(due))
@@ -196,6 +194,7 @@ class Courier:
         parcel = _Parcel(offered, fixed)
         with self._transport.session(offered) as session:
             for one in due:
+                deliveries.renew(self._ledger, due, self._now() + self._lease_s)
                 yield self._deliver(session, one, parcel)
 
     def _deliver(self, session: Session, due: DueDelivery, parcel: _Parcel) -> Attempted:

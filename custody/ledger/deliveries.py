@@ -176,6 +176,20 @@ def claim_for_peer(ledger: Ledger, peer: str, owner: str, *, lease_s: float, now
         ]
 
 
+def renew(ledger: Ledger, claimed: Sequence[DueDelivery], lease_until: float) -> None:
+    """Extend the lease of claimed deliveries that are still being worked on."""
+    with ledger.write() as connection:
+        connection.execute(
+            update(delivery)
+            .where(
+                delivery.c.id.in_([one.id for one in claimed]),
+                delivery.c.state == DeliveryState.SENDING.value,
+                delivery.c.owner == claimed[0].owner,
+            )
+            .values(lease_until=lease_until)
+        )
+
+
 def objects_of_job(ledger: Ledger, job_id: str, corrected: str = "") -> list[StoredObject]:
     """Return every object of a job in every encoding, in sending order.
 
