@@ -1,6 +1,7 @@
 """The configuration: one TOML file, read once into frozen settings."""
 
 from config.loader import load_settings
+from config.peers import DicomwebPeerSettings, DimsePeerSettings, PatientRule, PeerSettings
 from config.retention import RetentionSettings
 from config.settings import (
     DEFAULT_MODEL,
@@ -8,18 +9,19 @@ from config.settings import (
     DeliverySettings,
     ModelSettings,
     NodeSettings,
-    PatientRule,
-    PeerSettings,
     Priority,
     ReceptionSettings,
     Settings,
     SourceSettings,
 )
+from config.storage import StorageSettings
 
 __all__ = [
     "DEFAULT_MODEL",
     "AnalyseRule",
     "DeliverySettings",
+    "DicomwebPeerSettings",
+    "DimsePeerSettings",
     "ModelSettings",
     "NodeSettings",
     "PatientRule",
@@ -29,5 +31,6 @@ __all__ = [
     "RetentionSettings",
     "Settings",
     "SourceSettings",
+    "StorageSettings",
     "load_settings",
 ]

@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from core.errors import SpoolDamaged, SpoolError
 from core.log import get_logger
 from custody.disk_watch import DiskWatch
+from custody.holdings import Holdings
 from custody.ledger import Ledger, purging, retention, services
 from custody.ledger.dialect import lock_series
+from custody.ledger.purging import Unfinished
 from custody.ledger.retention import BEGINNING, Kind, Place
 from custody.manifest import Manifest, read_manifest
 from custody.spool import Spool
@@ -96,8 +97,8 @@ class Retention:
 
     Parameters
     ----------
-    ledger, spool
-        What is kept, and where.
+    ledger, spool, holdings
+        What is kept, and where; on this machine, and where machines share it.
     rules
         For how long.
     now
@@ -105,10 +106,16 @@ class Retention:
     """
 
     def __init__(
-        self, ledger: Ledger, spool: Spool, rules: RetentionRules, now: Callable[[], float] = time.time
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        holdings: Holdings,
+        rules: RetentionRules,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._ledger = ledger
         self._spool = spool
+        self._holdings = holdings
         self._rules = rules
         self._now = now
         self._disk = DiskWatch(ledger, spool, rules.floor_bytes, rules.reserve_bytes)
@@ -216,8 +223,8 @@ class Retention:
             kept = retention.look_at_results(connection, job_id, owed_to)
         if kept.held_by is not None:
             return kept.held_by
-        if self._ledger.shared and kept.objects and not self._spool.has_results(job_id):
-            return ""  # another machine has them, and deletes them
+        if kept.objects and self._are_elsewhere(job_id):
+            return ""
         because = self._because(for_room, f"results, {self._rules.results_s / 86400:g} days")
         with self._ledger.write() as connection:
             lock_series(connection, [kept.series_id])
@@ -235,6 +242,10 @@ class Retention:
             )
         return kept.size_bytes
 
+    def _are_elsewhere(self, job_id: str) -> bool:
+        """Tell whether results are on another machine alone, which deletes them."""
+        return self._ledger.shared and not self._holdings.shared and not self._spool.has_results(job_id)
+
     def _because(self, for_room: bool, days: str) -> str:
         if not for_room:
             return f"its days are over ({days})"
@@ -245,25 +256,28 @@ class Retention:
         with self._ledger.read() as connection:
             manifests = purging.unfinished_manifests(connection, self._rules.node, 2 * _MOST)
             jobs = purging.unfinished_results(connection, 2 * _MOST)
-        gone = [manifest_id for manifest_id, series, path in manifests if self._deleted(series, path)]
+        gone = [one.id for one in manifests if self._deleted(one)]
         emptied = [job_id for job_id in jobs if self._results_deleted(job_id)]
         if gone or emptied:
             with self._ledger.write() as connection:
                 purging.files_are_gone(connection, gone, emptied, now)
 
-    def _deleted(self, series_id: str, path: Path) -> bool:
+    def _deleted(self, one: Unfinished) -> bool:
         try:
-            self._spool.delete_received(series_id, [one.file for one in read_manifest(path).instances])
+            listed = read_manifest(one.path, one.sha256).instances
+            self._spool.delete_received(one.series_id, [kept.file for kept in listed])
+            self._holdings.delete_series(one.series_id, one.sha256)
         except SpoolError as error:
-            get_logger().error("purge_impossible", series=series_id, reason=str(error))
+            get_logger().error("purge_impossible", series=one.series_id, reason=str(error))
             return False
         return True
 
     def _results_deleted(self, job_id: str) -> bool:
-        if self._ledger.shared and not self._spool.has_results(job_id):
+        if self._are_elsewhere(job_id):
             return False
         try:
             self._spool.delete_results(job_id)
+            self._holdings.delete_results(job_id)
         except (SpoolError, OSError) as error:
             get_logger().error("purge_impossible", job=job_id, reason=str(error))
             return False
@@ -273,6 +287,7 @@ class Retention:
         """Say what a whole walk had to leave, and begin another one later."""
         for_room = walk is self._for_room
         if not for_room:
+            self._holdings.tidy(now)
             name = f"{self._rules.node}-retention" if self._ledger.shared else "retention"
             services.sign_of_life(self._ledger, name, self._rules.node, {"held": dict(walk.held)}, now)
         pause_s = _BETWEEN_PASSES_FOR_ROOM_S if for_room else _BETWEEN_PASSES_S

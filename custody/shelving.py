@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from core.errors import SpoolError
+from core.log import get_logger
+from custody.holdings import Holdings
 from custody.ledger import Ledger, instances
 from custody.ledger.instances import Sealed
 from custody.spool import Spool
@@ -23,8 +26,8 @@ class Shelving:
 
     Parameters
     ----------
-    ledger, spool
-        What is shelved, and where.
+    ledger, spool, holdings
+        What is shelved, and where; publishes it where machines share it.
     node
         Whose files are in this spool.
     now
@@ -32,9 +35,15 @@ class Shelving:
     """
 
     def __init__(
-        self, ledger: Ledger, spool: Spool, node: str = "", now: Callable[[], float] = time.time
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        holdings: Holdings,
+        node: str = "",
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._ledger = ledger
+        self._holdings = holdings
         self._spool = spool
         self._node = node
         self._now = now
@@ -44,7 +53,16 @@ class Shelving:
         now = self._now()
         with self._ledger.read() as connection:
             found = instances.sealed_rows(connection, node=self._node, quiet_before=now - _ASIDE_QUIET_S)
-        return sum(self._shelve(sealed, now) for sealed in found)
+        return sum(self._try_to_shelve(sealed, now) for sealed in found)
+
+    def _try_to_shelve(self, sealed: Sealed, now: float) -> bool:
+        """One series that cannot be shelved now must not hold up the others."""
+        try:
+            return self._shelve(sealed, now)
+        except SpoolError as error:
+            series_id = sealed.manifest.series_id
+            get_logger().warning("series_not_shelved", series=series_id, reason=str(error))
+            return False
 
     def _shelve(self, sealed: Sealed, now: float) -> bool:
         folder = self._spool.series_folder(sealed.manifest.series_id)
@@ -56,7 +74,10 @@ class Shelving:
         )
         content, sha256 = listed.encoded()
         path = self._spool.keep_manifest(listed.series_id, listed.generation, sha256, content)
-        return instances.record_manifest(self._ledger, replace(sealed, manifest=listed), path, sha256, now)
+        package = self._holdings.publish_series(listed.series_id, path, sha256)
+        return instances.record_manifest(
+            self._ledger, replace(sealed, manifest=listed), path, sha256, package, now
+        )
 
 
 def _relative(file: Path, folder: Path) -> str:

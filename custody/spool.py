@@ -1,4 +1,4 @@
-"""Files that must survive a power cut. Flushing and atomic renaming live here alone.
+"""The node's own files: what was received and what is delivered, durable before anybody is told so.
 
 Layout below the data folder::
 
@@ -6,6 +6,7 @@ Layout below the data folder::
     received/<series id>/manifest-<generation>-<checksum>.json    what is sealed of it (`custody.manifest`)
     results/<job id>/<kind>.dcm               what is delivered
     results/<job id>/fhir.json                the same numbers for platforms that read no DICOM; not delivered
+    copies/                                   brought from shared storage (`custody.holdings`)
     unrecorded/<time>-<name>                  complete files that the ledger did not know at start-up
     reserve                                   space that is freed when the disk is full (`custody.reserve`)
     *.part                                    writes that were cut off; deleted at start-up
@@ -14,21 +15,19 @@ Layout below the data folder::
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeAlias
 
 from core.errors import DiskUnderFloor, SpoolDamaged, SpoolError, SpoolFull
+from custody.durable import Buffer, disk_is_full, flush_folder, write_durably
+from custody.ledger.files import COPIES
 from custody.manifest import read_manifest
 from custody.reserve import Reserve
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
-
-_DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT}
+_MOST_ENTERED = 10_000
 
 
 class Spool:
@@ -52,8 +51,11 @@ class Spool:
         self.results = data_folder / "results"
         self.unrecorded = data_folder / "unrecorded"
         self.reserve = Reserve.beside(data_folder / "received")
+        self.copies = data_folder / COPIES
         self._data_folder = data_folder
         self._floor_bytes = floor_bytes
+        #: Folders whose entry in their parent is on disk.
+        self._entered: set[Path] = set()
         try:
             for folder in (self.received, self.results, self.unrecorded):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -105,6 +107,17 @@ class Spool:
         _require_own_names(series_id)
         return self.received / series_id
 
+    def copy_of(self, path: Path) -> Path:
+        """Return where a copy lies of what another machine has under this name."""
+        if path.is_relative_to(self.copies):
+            return path
+        return self.copies / path.relative_to(self._data_folder)
+
+    def results_folder(self, job_id: str) -> Path:
+        """Return where the results of a job are."""
+        _require_own_names(job_id)
+        return self.results / job_id
+
     def keep_manifest(self, series_id: str, generation: int, sha256: str, content: bytes) -> Path:
         """Store the list of a series' instances durably, beside them."""
         name = f"manifest-{generation}-{sha256[:12]}"
@@ -133,7 +146,7 @@ class Spool:
         folder = self.series_folder(series_id)
         gone = sum(self._deleted(folder / name) for name in names)
         if gone:
-            _flush_folder(folder)  # or a power cut could bring back what the ledger says is gone
+            flush_folder(folder)  # or a power cut could bring back what the ledger says is gone
         return gone
 
     def delete_results(self, job_id: str) -> int:
@@ -143,7 +156,7 @@ class Spool:
         gone = sum(self._deleted(path) for path in sorted(folder.glob("*")))
         with contextlib.suppress(FileNotFoundError):
             folder.rmdir()
-            _flush_folder(self.results)
+            flush_folder(self.results)
         return gone
 
     def has_results(self, job_id: str) -> bool:
@@ -199,26 +212,26 @@ class Spool:
         return len(strangers)
 
     def _write(self, path: Path, chunks: list[Buffer]) -> Path:
-        part = path.with_suffix(".part")
         try:
-            new_folder = not path.parent.is_dir()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
-                file.flush()
-                os.fdatasync(file.fileno())
-            part.replace(path)
-            _flush_folder(path.parent)
-            if new_folder:
-                _flush_folder(path.parent.parent)
+            if not path.parent.is_dir():
+                self._entered.discard(path.parent)  # new, or purged since
+            write_durably(path, chunks, enter_folders=False)
+            self._enter(path.parent)
         except OSError as error:
-            part.unlink(missing_ok=True)
-            if error.errno in _DISK_IS_FULL:
+            if disk_is_full(error):
                 self.reserve.free()
                 raise SpoolFull(f"the disk of {self._data_folder} is full: free some space") from None
             raise SpoolError(f"{path} cannot be written: {error.strerror}") from None
         return path
+
+    def _enter(self, folder: Path) -> None:
+        """Make the folder itself survive a power cut; who finds it there may have come before its flush."""
+        if folder in self._entered:
+            return
+        flush_folder(folder.parent)
+        if len(self._entered) >= _MOST_ENTERED:
+            self._entered.clear()
+        self._entered.add(folder)
 
 
 def _changed_folders(parents: Iterable[Path], since: float) -> list[Path]:
@@ -240,12 +253,3 @@ def _require_own_names(*names: str) -> None:
     for name in names:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
             raise SpoolError("a file name in the spool was not one of our own ids; nothing was written")
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename inside the folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import IO
 
@@ -15,6 +15,7 @@ from config import PeerSettings, Settings
 from core.errors import SpoolError
 from core.log import get_logger
 from custody.doorbell import ring
+from custody.holdings import Holdings
 from custody.ledger import Ledger, new_id, services
 from custody.shelving import Shelving
 from custody.spool import Spool
@@ -23,18 +24,19 @@ from lesionnode.clock_watch import ClockWatch
 from lesionnode.corrections import Corrections
 from lesionnode.installed_models import require_models
 from lesionnode.loops import Loop
-from lesionnode.paths import ledger_location, lock_path, node_name, owner_prefix
+from lesionnode.paths import lock_path, node_name, open_ledger, open_storage, owner_prefix
 from lesionnode.recovery import recover
 from lesionnode.retaining import retention_loop
 from lesionnode.roles import EVERY_ROLE, Role
 from lesionnode.service_manager import notify, watchdog_interval_s
 from lesionnode.supervisor import Supervisor
-from scp.completion import Completion
+from scp.completion import SHELVING_BELL, Completion
 from scp.courier import Courier, lane_name
 from scp.receiver import COMPLETION_BELL, Receiver
 from scp.reception import Reception
 
 _COURIER_POLL_S = 2.0
+_SHELVING_POLL_S = 5.0
 #: A service that has not turned for so long hangs, and the watchdog is not fed any more. One turn may
 #: take as long as a peer takes to answer.
 _HANGS_AFTER_S = 900.0
@@ -103,36 +105,38 @@ class Node:
         spool = Spool(self._settings.node.data_folder, floor_bytes=floor_bytes)
         for role in sorted(self._roles):
             self._held.callback(_lock(self._settings, role).close)
-        ledger = Ledger(ledger_location(self._settings))
+        ledger = open_ledger(self._settings)
         self._held.callback(ledger.close)
         ledger.migrate()
         recover(ledger, spool, self._settings, self._roles)
+        holdings = Holdings(spool, ledger, open_storage(self._settings))
         if Role.ANALYSE in self._roles:
             self._supervisor = Supervisor(self._settings, ledger)
             self._supervisor.start()
         if Role.RECEIVE in self._roles:
-            self._start_receiving(ledger, spool)
+            self._start_receiving(ledger, spool, holdings)
         if Role.DELIVER in self._roles:
-            self._start_delivering(ledger)
+            self._start_delivering(ledger, holdings)
         for loop in self._loops:
             loop.start()
         self._say_that_it_runs(ledger)
         log.info("ready", ae_title=self._settings.node.ae_title, port=self.port)
         notify("READY=1")
 
-    def _start_receiving(self, ledger: Ledger, spool: Spool) -> None:
+    def _start_receiving(self, ledger: Ledger, spool: Spool, holdings: Holdings) -> None:
         node = node_name(self._settings)
-        self._receiver = Receiver(
-            self._settings, ledger, Reception(spool, ledger, node), self._process(Role.RECEIVE)
-        )
+        taking = Reception(spool, ledger, node, bring_manifests=holdings.bring_manifests)
+        self._receiver = Receiver(self._settings, ledger, taking, self._process(Role.RECEIVE))
         self._receiver.start()
-        self._loops.append(self._completion_loop(ledger, Shelving(ledger, spool, node)))
-        self._loops.append(retention_loop(self._settings, ledger, spool))
+        shelving = Shelving(ledger, spool, holdings, node)
+        self._loops.append(self._completion_loop(ledger, holdings))
+        self._loops.append(self._loop(SHELVING_BELL, lambda: shelving.step() > 0, _SHELVING_POLL_S))
+        self._loops.append(retention_loop(self._settings, ledger, spool, holdings))
 
-    def _start_delivering(self, ledger: Ledger) -> None:
+    def _start_delivering(self, ledger: Ledger, holdings: Holdings) -> None:
         corrections = Corrections(ledger, Spool(self._settings.node.data_folder))
         for peer in self._settings.peers:
-            self._loops.append(self._courier_loop(ledger, peer, corrections))
+            self._loops.append(self._courier_loop(ledger, peer, corrections, holdings))
 
     def _process(self, role: Role) -> str:
         """Return the identity of this process in the ledger."""
@@ -181,31 +185,31 @@ class Node:
             if self._receiver is not None:
                 stack.callback(self._receiver.stop)
 
-    def _completion_loop(self, ledger: Ledger, shelving: Shelving) -> Loop:
-        completion = Completion(self._settings, ledger)
+    def _loop(self, name: str, step: Callable[[], bool], poll_s: float) -> Loop:
+        return Loop(name, self._settings.node.data_folder, step, lambda: poll_s)
+
+    def _completion_loop(self, ledger: Ledger, holdings: Holdings) -> Loop:
+        completion = Completion(self._settings, ledger, holdings)
         clock = ClockWatch(ledger)
         return Loop(
             COMPLETION_BELL,
             self._settings.node.data_folder,
-            # What is sealed goes on its way first; its manifest is written afterwards.
-            lambda: clock.settled() and completion.step() + shelving.step() > 0,
+            lambda: clock.settled() and completion.step() > 0,
             completion.next_look_s,
         )
 
-    def _courier_loop(self, ledger: Ledger, peer: PeerSettings, corrections: Corrections) -> Loop:
+    def _courier_loop(
+        self, ledger: Ledger, peer: PeerSettings, corrections: Corrections, holdings: Holdings
+    ) -> Loop:
         courier = Courier(
             self._settings,
             peer,
             ledger,
             f"{self._process(Role.DELIVER)}-{peer.name}"[:64],
             correct=corrections,
+            bring=holdings.bring_results,
         )
-        return Loop(
-            lane_name(peer.name),
-            self._settings.node.data_folder,
-            lambda: courier.step() > 0,
-            lambda: _COURIER_POLL_S,
-        )
+        return self._loop(lane_name(peer.name), lambda: courier.step() > 0, _COURIER_POLL_S)
 
 
 def _lock(settings: Settings, role: Role) -> IO[str]:

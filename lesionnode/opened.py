@@ -9,7 +9,7 @@ from pathlib import Path
 from config import Settings
 from core.errors import NodeError
 from custody.ledger import Ledger
-from lesionnode.paths import ledger_location
+from lesionnode.paths import ledger_location, open_ledger
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def opened_ledger(settings: Settings) -> Iterator[Ledger]:
     location = ledger_location(settings)
     if isinstance(location, Path) and not location.exists():
         raise NodeError(f"{location}: there is no ledger yet; has the node ever run with this configuration?")
-    ledger = Ledger(location)
+    ledger = open_ledger(settings)
     try:
         ledger.require_current()
         yield ledger

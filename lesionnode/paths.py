@@ -7,6 +7,8 @@ import uuid
 from pathlib import Path
 
 from config import Settings
+from custody.ledger import Ledger
+from custody.shared_storage import S3Access, SharedStorage
 from lesionnode.roles import Role
 
 
@@ -30,6 +32,27 @@ def node_name(settings: Settings) -> str:
 def owner_prefix(settings: Settings, role: Role) -> str:
     """Return how the owners of claims begin that processes of this node make in a role."""
     return f"{node_name(settings)}-{role.value}-"
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """Return the node's ledger; nothing is read yet."""
+    return Ledger(ledger_location(settings), settings.node.data_folder)
+
+
+def open_storage(settings: Settings) -> SharedStorage | None:
+    """Return the storage that this machine shares with others, None where it works alone."""
+    chosen = settings.storage
+    if not chosen.shared:
+        return None
+    access = S3Access(
+        endpoint=chosen.endpoint,
+        region=chosen.region,
+        key=chosen.key,
+        secret=chosen.secret.get_secret_value(),
+        ca_file=chosen.ca_file,
+        timeout_s=chosen.timeout_s,
+    )
+    return SharedStorage.open(chosen.shared, access)
 
 
 def lock_path(settings: Settings, role: Role) -> Path:

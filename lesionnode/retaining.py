@@ -7,6 +7,7 @@ import shutil
 from typing import Any
 
 from config import Settings
+from custody.holdings import Holdings
 from custody.ledger import Ledger
 from custody.retention import Retention, RetentionRules
 from custody.spool import Spool
@@ -33,9 +34,9 @@ def rules_of(settings: Settings) -> RetentionRules:
     )
 
 
-def retention_loop(settings: Settings, ledger: Ledger, spool: Spool) -> Loop:
+def retention_loop(settings: Settings, ledger: Ledger, spool: Spool, holdings: Holdings) -> Loop:
     """Return the service that keeps the disk free."""
-    retention = Retention(ledger, spool, rules_of(settings))
+    retention = Retention(ledger, spool, holdings, rules_of(settings))
 
     def step() -> bool:
         retention.step()

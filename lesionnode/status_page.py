@@ -16,6 +16,7 @@ _COLOURS = {
     "delivered": "green",
     "running": "cyan",
     "sending": "cyan",
+    "publishing": "cyan",
     "queued": "cyan",
     "due": "yellow",
     "refused": "yellow",

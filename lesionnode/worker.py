@@ -19,17 +19,18 @@ from pydicom.errors import InvalidDicomError
 
 from config import Settings
 from core.domain import Predecessor, ResultKind
-from core.errors import NodeError, SpoolError
+from core.errors import LedgerUnavailable, NodeError, SpoolError, StorageUnreachable
 from core.log import get_logger
 from custody.doorbell import Doorbell
-from custody.ledger import Ledger, jobs, services
+from custody.holdings import Holdings
+from custody.ledger import jobs, services
 from custody.ledger.instances import sealed_series
 from custody.ledger.jobs import ClaimedJob, JobEnd, Replaced, StoredResult
 from custody.ledger.states import JobState
 from custody.spool import Spool
 from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
-from lesionnode.paths import ledger_location
+from lesionnode.paths import open_ledger, open_storage
 from lesionnode.pipeline import refused_json
 from lesionnode.production import Encoded, Order, Production
 from scp.completion import WORKER_BELL, destinations
@@ -37,8 +38,8 @@ from scp.courier import ring_lanes
 
 _T = TypeVar("_T")
 
-_LEASE_S = 60.0
-_RENEW_S = 5.0
+#: The lease is renewed so many times before it would end.
+_RENEWALS = 12
 _POLL_S = 1.0
 _RETRY_S = 10.0
 #: Waits of a result for space: short at first, because space may come soon.
@@ -63,8 +64,9 @@ class Worker:
         self._settings = settings
         self._owner = owner
         self._parent = os.getppid()
-        self._ledger = Ledger(ledger_location(settings))
+        self._ledger = open_ledger(settings)
         self._spool = Spool(settings.node.data_folder)
+        self._holdings = Holdings(self._spool, self._ledger, open_storage(settings))
         self._engine = Engine(settings.models, model_folders(settings))
         self._stopping = threading.Event()
         self._progress_at = time.monotonic()
@@ -101,7 +103,8 @@ class Worker:
     def step(self) -> bool:
         """Work on one job; return whether there was one."""
         limit = self._settings.models.max_attempts
-        claimed = jobs.claim(self._ledger, self._owner, lease_s=_LEASE_S, max_attempts=limit, now=time.time())
+        lease_s = self._settings.ledger.lease_s
+        claimed = jobs.claim(self._ledger, self._owner, lease_s=lease_s, max_attempts=limit, now=time.time())
         if claimed is None:
             return False
         log = get_logger(job=claimed.id, attempt=claimed.attempt)
@@ -114,6 +117,10 @@ class Worker:
         with self._lease_kept(claimed):
             try:
                 end = self._work(claimed)
+            except (StorageUnreachable, LedgerUnavailable) as error:
+                log.warning("analysis_waits", reason=str(error))
+                jobs.put_back(self._ledger, claimed, str(error), due_at=time.time() + _RETRY_S)
+                return True
             except (NodeError, OSError, MemoryError) as error:
                 self._try_again(claimed, f"{type(error).__name__}: {error}")
                 return True
@@ -122,6 +129,7 @@ class Worker:
                 self._try_again(claimed, f"internal error: {type(error).__name__}")
                 return True
             kept = self._finished(claimed, end)
+        self._holdings.let_go_of_results(claimed.id)
         log.info(
             "analysis_ended" if kept else "analysis_claim_lost",
             state=end.state.value,
@@ -135,9 +143,24 @@ class Worker:
         produced = self._production.produce(self._order(claimed), self._mark_progress)
         objects = self._stored(claimed, produced.files)
         state = JobState.ANALYSED if produced.reason is None else JobState.REFUSED
-        return JobEnd(state, produced.reason, produced.result, objects, produced.triage)
+        package = self._published(claimed)
+        return JobEnd(state, produced.reason, produced.result, objects, produced.triage, package)
+
+    def _published(self, claimed: ClaimedJob) -> str | None:
+        """Publish the results; storage that is away must not cost a second inference."""
+        while True:
+            try:
+                return self._holdings.publish_results(claimed.id, claimed.attempt)
+            except StorageUnreachable as error:
+                get_logger().error("result_waits_for_storage", job=claimed.id, reason=str(error))
+                if self._stopping.wait(_LONGEST_DISK_RETRY_S):
+                    raise
+                self._mark_progress()
 
     def _order(self, claimed: ClaimedJob) -> Order:
+        self._holdings.bring_series(claimed.series_id, claimed.generation)
+        for earlier in jobs.replaced_jobs(self._ledger, claimed):
+            self._holdings.bring_results(earlier)
         return Order(
             series=sealed_series(self._ledger, claimed),
             model=claimed.model,
@@ -222,8 +245,10 @@ class Worker:
         except Exception:  # noqa: BLE001 - whatever broke the analysis may break this too
             get_logger().warning("refusal_not_sent", job=claimed.id, exc_info=True)
             return False
-        end = JobEnd(JobState.FAILED, reason, refused_json(said, claimed.model), notice)
+        package = self._published(claimed)
+        end = JobEnd(JobState.FAILED, reason, refused_json(said, claimed.model), notice, 0, package)
         self._finished(claimed, end)
+        self._holdings.let_go_of_results(claimed.id)
         ring_lanes(self._settings)
         return True
 
@@ -234,6 +259,7 @@ class Worker:
     def _lease_kept(self, claimed: ClaimedJob) -> Iterator[None]:
         """Renew the lease while the work goes on; end the process at once when the parent died."""
         done = threading.Event()
+        lease_s = self._settings.ledger.lease_s
         self._mark_progress()
 
         def keep() -> None:
@@ -244,10 +270,10 @@ class Worker:
                 if time.monotonic() - self._progress_at > _HANGS_AFTER_S:
                     get_logger().error("worker_hangs", job=claimed.id, attempt=claimed.attempt)
                     os._exit(1)  # a driver that never returns; the supervisor starts a new process
-                if time.monotonic() - renewed_at >= _RENEW_S:
+                if time.monotonic() - renewed_at >= lease_s / _RENEWALS:
                     renewed_at = time.monotonic()
                     with contextlib.suppress(Exception):
-                        jobs.renew(self._ledger, claimed, lease_s=_LEASE_S, now=time.time())
+                        jobs.renew(self._ledger, claimed, lease_s=lease_s, now=time.time())
 
         thread = threading.Thread(target=keep, name="lease", daemon=True)
         thread.start()

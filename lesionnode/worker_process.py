@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from multiprocessing.connection import Connection as Pipe
 
 from config import Settings
@@ -29,11 +30,15 @@ def worker_main(settings: Settings, owner: str, ready: Pipe) -> None:
     configure_logging(settings.node.log_level)
     worker = Worker(settings, owner)
     signal.signal(signal.SIGTERM, lambda _number, _frame: worker.stop())
+    answer: Mapping[str, str] | str
     try:
-        ready.send(worker.warm_up())
+        answer = worker.warm_up()
     except ModelError as error:
-        ready.send(str(error))
-        return
-    finally:
-        ready.close()
-    worker.run()
+        answer = str(error)
+    try:
+        with ready:
+            ready.send(answer)
+    except BrokenPipeError:
+        return  # the parent died meanwhile; whoever comes after it has a worker of its own
+    if not isinstance(answer, str):
+        worker.run()

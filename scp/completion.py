@@ -20,9 +20,11 @@ from core.domain import ResultKind
 from core.forms import note_variant
 from core.log import get_logger
 from custody.doorbell import ring
+from custody.holdings import Holdings
 from custody.ledger import Ledger, completion, new_id, reception
 from custody.ledger.completion import KnownAcquisition, OpenSeries, Sealing
 from custody.ledger.destinations import Destinations, Wish, settle_late_sources
+from custody.ledger.dialect import lock_series
 from custody.ledger.states import JobState
 from scp.acquisitions import acquisition_of, match
 from scp.intake import lane_of, why_not_analysed
@@ -32,6 +34,8 @@ from scp.sent_again import why_not_again
 
 #: Name under which the worker listens for the doorbell.
 WORKER_BELL = "worker"
+#: Name under which shelving listens for it.
+SHELVING_BELL = "shelving"
 #: An association whose process gave no sign for so long is held to be dead.
 _DEAD_AFTER_S = 6 * HEARTBEAT_S
 _HOUR_S = 3600.0
@@ -64,28 +68,40 @@ class Completion:
     ----------
     settings
         Quiet time, and the rule of each source.
-    ledger
-        The ledger.
+    ledger, holdings
+        The ledger; whether what is sealed has to be published.
     now
         Clock, seconds since 1970 UTC.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        holdings: Holdings,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._settings = settings
         self._ledger = ledger
+        self._holdings = holdings
         self._now = now
+        self._since = now()
 
     def step(self) -> int:
         """Seal whatever is complete now; return how many series were sealed."""
         now = self._now()
+        self._since = min(self._since, now)  # the clock may have been set back
         with self._ledger.read() as connection:
             waiting = completion.open_series(connection)
         settled = settle_late_sources(self._ledger, destinations(self._settings), now)
         if settled:
             get_logger().info("deliveries_added_for_second_sender", deliveries=settled)
-        if not any(now - one.last_received_at >= self._quiet_s(one) for one in waiting):
+        if not any(self._is_quiet(one, now) for one in waiting):
             return 0
         reception.close_dead_associations(self._ledger, now - _DEAD_AFTER_S, now)
+        for one in waiting:
+            if one.generation > 0:
+                self._holdings.bring_manifests(one.series_id)
         with self._ledger.write() as connection:
             sealed = self._seal_complete(connection, now)
         for sealing in sealed:
@@ -98,6 +114,8 @@ class Completion:
                 state=sealing.state.value,
                 reason=sealing.reason,
             )
+        if sealed:
+            ring(self._settings.node.data_folder, SHELVING_BELL)
         if any(sealing.state is JobState.QUEUED for sealing in sealed):
             ring(self._settings.node.data_folder, WORKER_BELL)
         return len(sealed)
@@ -107,7 +125,7 @@ class Completion:
         with self._ledger.read() as connection:
             waiting = completion.open_series(connection)
         now = self._now()
-        waits = [one.last_received_at + self._quiet_s(one) - now for one in waiting]
+        waits = [self._heard_of_at(one) + self._quiet_s(one) - now for one in waiting]
         # What is quiet already waits for an association to end, and that rings the bell.
         return max(min([1.0, *(wait for wait in waits if wait > 0)]), 0.05)
 
@@ -115,15 +133,26 @@ class Completion:
         limits = self._settings.reception
         return max(limits.quiet_s, limits.cut_off_quiet_s) if one.cut_off else limits.quiet_s
 
+    def _heard_of_at(self, one: OpenSeries) -> float:
+        """Return from when the quiet time counts: a sender that was cut off cannot come back to a node
+        that is down, so its time begins when there is one again.
+        """
+        return max(one.last_received_at, self._since) if one.cut_off else one.last_received_at
+
+    def _is_quiet(self, one: OpenSeries, now: float) -> bool:
+        return now - self._heard_of_at(one) >= self._quiet_s(one)
+
     def _seal_complete(self, connection: Connection, now: float) -> list[Sealing]:
         """Decide and seal inside one transaction, so that no instance slips in between."""
+        completion.lock_sealing(connection)
         busy = completion.busy_callers(connection, now - _DEAD_AFTER_S)
+        lock_series(connection, {one.series_id for one in completion.open_series(connection)})
         waiting = completion.open_series(connection)
         complete = [
             one
             for one in waiting
-            if now - one.last_received_at >= self._quiet_s(one)
-            and not _more_may_come(one, busy, self._quiet_s(one))
+            if self._is_quiet(one, now)
+            and not _more_may_come(one, busy, self._heard_of_at(one) + self._quiet_s(one))
         ]
         ready = [self._ready(connection, one, now) for one in complete]
         scans_open = {
@@ -135,7 +164,7 @@ class Completion:
             if scan in scans_open and not all(one.every for one in members):
                 continue  # another reconstruction of this scan is still coming in
             for sealing in self._decide(connection, members, now):
-                completion.seal(connection, sealing, now)
+                completion.seal(connection, sealing, now, publish=self._holdings.shared)
                 sealed.append(sealing)
         return sealed
 
@@ -202,13 +231,13 @@ class Completion:
         return choose(candidates)[1]
 
 
-def _more_may_come(one: OpenSeries, busy: Mapping[str, float], quiet_s: float) -> bool:
+def _more_may_come(one: OpenSeries, busy: Mapping[str, float], quiet_from: float) -> bool:
     """Tell whether a caller of the series still has an association on which the rest of it may come.
 
     One that was opened after the quiet time is about something else: a PACS that always has some association
     open must not hold up every series for ever. Stragglers on it become the next generation.
     """
-    return any(busy.get(caller, math.inf) < one.last_received_at + quiet_s for caller in one.callers)
+    return any(busy.get(caller, math.inf) < quiet_from for caller in one.callers)
 
 
 def destinations(settings: Settings) -> Destinations:

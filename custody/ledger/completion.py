@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
-from custody.ledger import instances
+from custody.ledger import instances, postgresql
 from custody.ledger.engine import new_id
 from custody.ledger.states import JobState, Lane
 from custody.ledger.tables import acquisition, association, instance, job, series, series_source
@@ -89,6 +89,12 @@ class Sealing:
     evidence: str
     model: str
     lane: Lane = Lane.ROUTINE
+
+
+def lock_sealing(connection: Connection) -> None:
+    """Keep other machines from deciding which series are complete until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        postgresql.lock_sealing(connection)
 
 
 _is_open = (instance.c.generation.is_(None)) & (instance.c.set_aside.is_(None))
@@ -259,8 +265,20 @@ def keep_acquisition(
         )
 
 
-def seal(connection: Connection, sealing: Sealing, now: float) -> str:
-    """Close a generation of a series and enter its job; return the job's id."""
+def seal(connection: Connection, sealing: Sealing, now: float, *, publish: bool = False) -> str:
+    """Close a generation of a series and enter its job; return the job's id.
+
+    Parameters
+    ----------
+    connection
+        A writing transaction.
+    sealing
+        The decision.
+    now
+        Seconds since 1970 UTC.
+    publish
+        Whether its images have to be on shared storage before anybody may claim the job.
+    """
     one = sealing.open_series
     generation = one.generation + 1
     connection.execute(
@@ -273,6 +291,7 @@ def seal(connection: Connection, sealing: Sealing, now: float) -> str:
         .values(generation=generation, last_association_id=None)
     )
     job_id = new_id()
+    wanted = sealing.state is JobState.QUEUED
     connection.execute(
         job.insert().values(
             id=job_id,
@@ -280,7 +299,7 @@ def seal(connection: Connection, sealing: Sealing, now: float) -> str:
             acquisition_id=sealing.acquisition_id,
             generation=generation,
             calling_ae_title=one.calling_ae_title,
-            state=sealing.state.value,
+            state=(JobState.PUBLISHING if publish and wanted else sealing.state).value,
             reason=sealing.reason,
             evidence=sealing.evidence,
             model=sealing.model,

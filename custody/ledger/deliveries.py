@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from custody.ledger.engine import Ledger
+from custody.ledger.files import located, recorded
 from custody.ledger.states import DeliveryState
 from custody.ledger.tables import delivery, job, result_object
 
@@ -124,7 +125,10 @@ def claim_for_peer(ledger: Ledger, peer: str, owner: str, *, lease_s: float, now
     lapsed = (delivery.c.state == DeliveryState.SENDING.value) & (delivery.c.lease_until < now)
     waiting = (delivery.c.state == DeliveryState.DUE.value) & (delivery.c.due_at <= now)
     with ledger.write() as connection:
-        of_job = select(delivery.c.job_id).where(delivery.c.peer == peer, waiting | lapsed)
+        open_states = [DeliveryState.DUE.value, DeliveryState.SENDING.value]
+        of_job = select(delivery.c.job_id).where(
+            delivery.c.state.in_(open_states), delivery.c.peer == peer, waiting | lapsed
+        )
         first = connection.execute(
             select(job.c.id)
             .where(job.c.id.in_(of_job))
@@ -165,11 +169,25 @@ def claim_for_peer(ledger: Ledger, peer: str, owner: str, *, lease_s: float, now
                 owner=row.owner,
                 attempt=row.attempt,
                 job_id=row.job_id,
-                object=_stored(row.result_object_id, row),
+                object=_stored(connection, row.result_object_id, row),
                 created_at=row.created_at,
             )
             for row in rows
         ]
+
+
+def renew(ledger: Ledger, claimed: Sequence[DueDelivery], lease_until: float) -> None:
+    """Extend the lease of claimed deliveries that are still being worked on."""
+    with ledger.write() as connection:
+        connection.execute(
+            update(delivery)
+            .where(
+                delivery.c.id.in_([one.id for one in claimed]),
+                delivery.c.state == DeliveryState.SENDING.value,
+                delivery.c.owner == claimed[0].owner,
+            )
+            .values(lease_until=lease_until)
+        )
 
 
 def objects_of_job(ledger: Ledger, job_id: str, corrected: str = "") -> list[StoredObject]:
@@ -183,7 +201,7 @@ def objects_of_job(ledger: Ledger, job_id: str, corrected: str = "") -> list[Sto
             .where(result_object.c.job_id == job_id, result_object.c.corrected == corrected)
             .order_by(result_object.c.position)
         )
-        return [_stored(row.id, row) for row in rows]
+        return [_stored(connection, row.id, row) for row in rows]
 
 
 def kinds_for_peer(ledger: Ledger, job_id: str, peer: str) -> frozenset[str]:
@@ -218,7 +236,7 @@ def keep_corrected(
                 "id": new.id,
                 "sop_instance_uid": new.sop_instance_uid,
                 "series_instance_uid": None,
-                "path": str(new.path),
+                "path": recorded(connection, new.path),
                 "sha256": sha256,
                 "corrected": corrected,
                 "written_at": now,
@@ -263,12 +281,12 @@ def send_again(ledger: Ledger, job_id: str, peer: str, reason: str, now: float) 
         )
 
 
-def _stored(object_id: str, row: Any) -> StoredObject:
+def _stored(connection: Connection, object_id: str, row: Any) -> StoredObject:
     return StoredObject(
         id=object_id,
         kind=row.kind,
         variant=row.variant,
-        path=Path(row.path),
+        path=located(connection, row.path),
         sop_class_uid=row.sop_class_uid,
         sop_instance_uid=row.sop_instance_uid,
     )

@@ -19,7 +19,7 @@ from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from core.errors import LedgerUnavailable, SpoolError, SpoolFull
-from custody.ledger import postgresql, sqlite
+from custody.ledger import files, postgresql, sqlite
 from custody.ledger.group_commit import GroupCommit
 from custody.reserve import Reserve
 
@@ -42,6 +42,8 @@ class Ledger:
     location
         The database file, whose folder has to exist; or the URL of a PostgreSQL database,
         ``postgresql+psycopg://user:password@host/database``.
+    files_below
+        The data folder: files are recorded by their names below it.
 
     Raises
     ------
@@ -49,11 +51,12 @@ class Ledger:
         The URL cannot be understood.
     """
 
-    def __init__(self, location: Path | str) -> None:
+    def __init__(self, location: Path | str, files_below: Path | None = None) -> None:
         self.location = location
         self.url = _url(location)
         self._on_sqlite = self.url.get_backend_name() == "sqlite"
-        self._engine = sqlite.open_engine(self.url) if self._on_sqlite else postgresql.open_engine(self.url)
+        opened = sqlite.open_engine(self.url) if self._on_sqlite else postgresql.open_engine(self.url)
+        self._engine = opened.execution_options(**{files.OPTION: str(files_below or "")})
         # Waiting on a lock inside the process is fair and instant; SQLite's own busy handler sleeps in
         # growing steps. PostgreSQL needs none.
         self._writing = threading.Lock()

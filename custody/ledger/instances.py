@@ -7,15 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, or_, select
+from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
 from core.domain import AETitle, ReceivedInstance, SealedSeries, SeriesKey, SOPInstanceUID
 from core.errors import SpoolDamaged
 from core.log import get_logger
 from custody.ledger.dialect import lock_series
 from custody.ledger.engine import Ledger, new_id
+from custody.ledger.files import located, recorded
 from custody.ledger.jobs import ClaimedJob
-from custody.ledger.tables import association, instance, manifest, series
+from custody.ledger.states import JobState
+from custody.ledger.tables import association, instance, job, manifest, series, series_source
 from custody.manifest import KeptInstance, Manifest, read_manifest
 
 
@@ -80,14 +82,19 @@ def of_generation(connection: Connection, series_id: str, generation: int) -> li
     """
     found = {one.id: one for one in _rows(connection, series_id)}
     for listed in _manifests(connection, series_id):
-        known = read_manifest(Path(listed.path), listed.sha256).instances
-        found |= {one.id: _absolute(one, Path(listed.path)) for one in known}
-    chosen = [
-        one
-        for one in found.values()
-        if one.set_aside is None and one.generation is not None and one.generation <= generation
-    ]
-    return sorted(chosen, key=lambda one: (one.received_at, one.id))
+        path = located(connection, listed.path)
+        known = read_manifest(path, listed.sha256).instances
+        found |= {one.id: _absolute(one, path) for one in known}
+    chosen = sorted(
+        (
+            one
+            for one in found.values()
+            if one.set_aside is None and one.generation is not None and one.generation <= generation
+        ),
+        key=lambda one: (one.received_at, one.id),
+    )
+    # Two machines may have taken the same image, each not knowing of the other's.
+    return list({(one.sop_instance_uid, one.sha256): one for one in reversed(chosen)}.values())[::-1]
 
 
 def sealed_series(ledger: Ledger, claimed: ClaimedJob) -> SealedSeries:
@@ -158,8 +165,13 @@ def sealed_rows(connection: Connection, *, node: str, quiet_before: float, limit
     return result
 
 
-def record_manifest(ledger: Ledger, sealed: Sealed, path: Path, sha256: str, now: float) -> bool:
-    """Let a manifest that is on the disk take the place of rows; False where another one did already."""
+def record_manifest(
+    ledger: Ledger, sealed: Sealed, path: Path, sha256: str, package_sha256: str | None, now: float
+) -> bool:
+    """Let a manifest that is on the disk take the place of rows; False where another one did already.
+
+    A job that waited for its images to be published is queued with the last of them.
+    """
     with ledger.write() as connection:
         series_id = sealed.manifest.series_id
         lock_series(connection, [series_id])
@@ -172,15 +184,36 @@ def record_manifest(ledger: Ledger, sealed: Sealed, path: Path, sha256: str, now
                 series_id=series_id,
                 generation=sealed.manifest.generation,
                 node=sealed.manifest.node,
-                path=str(path),
+                path=recorded(connection, path),
                 sha256=sha256,
                 instances=len(sealed.manifest.instances),
                 set_aside=sum(one.set_aside is not None for one in sealed.manifest.instances),
                 size_bytes=sealed.manifest.size_bytes,
+                package_sha256=package_sha256,
                 written_at=now,
             )
         )
+        _queue_published(connection, series_id)
+        if sealed.manifest.generation == 0:  # there will be no results to send to anybody
+            mine = series_source.c.series_id == series_id
+            connection.execute(update(series_source).where(mine).values(settled=1))
         return True
+
+
+def _queue_published(connection: Connection, series_id: str) -> None:
+    unpublished = select(instance.c.generation).where(
+        instance.c.series_id == series_id, instance.c.generation.is_not(None)
+    )
+    waiting = connection.execute(unpublished).scalars().all()
+    connection.execute(
+        update(job)
+        .where(
+            job.c.series_id == series_id,
+            job.c.state == JobState.PUBLISHING.value,
+            *([job.c.generation < min(waiting)] if waiting else []),
+        )
+        .values(state=JobState.QUEUED.value)
+    )
 
 
 def count(connection: Connection, since: float) -> tuple[int, int]:
@@ -235,7 +268,7 @@ def _readable(
 ) -> Iterator[tuple[Path, KeptInstance]]:
     """Yield what the manifests of a series list; one that cannot be read counts as empty."""
     for listed in _manifests(connection, series_id, deleted=deleted):
-        path = Path(listed.path)
+        path = located(connection, listed.path)
         try:
             known = read_manifest(path, listed.sha256).instances
         except SpoolDamaged as error:

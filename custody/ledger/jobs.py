@@ -13,6 +13,7 @@ from core.domain import ResultKind, SeriesInstanceUID, SeriesKey, StudyInstanceU
 from core.log import get_logger
 from custody.ledger.destinations import Destinations, create_deliveries, supersede_deliveries
 from custody.ledger.engine import Ledger, new_id
+from custody.ledger.files import located, recorded
 from custody.ledger.lanes import low_lane_starves
 from custody.ledger.states import DeliveryState, JobState, Lane
 from custody.ledger.tables import delivery, job, result_object, series
@@ -88,6 +89,8 @@ class JobEnd:
         In the order in which peers should get them.
     triage
         How much was found, the severity score: what shows more is delivered first.
+    package
+        Name and checksum of the objects' package on shared storage.
     """
 
     state: JobState
@@ -95,6 +98,7 @@ class JobEnd:
     result: Mapping[str, Any] | None
     objects: Sequence[StoredResult] = ()
     triage: int = 0
+    package: str | None = None
 
 
 def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now: float) -> ClaimedJob | None:
@@ -124,7 +128,8 @@ def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now:
             due = and_(waiting, job.c.lane == Lane.LOW.value)
         first = (
             select(job.c.id)
-            .where(due)
+            # The states once more, so that SQLite looks at these alone.
+            .where(job.c.state.in_([JobState.QUEUED.value, JobState.RUNNING.value]), due)
             .order_by(job.c.lane, job.c.due_at)
             .limit(1)
             .with_for_update(skip_locked=True)  # another machine may take another one at the same moment
@@ -181,6 +186,7 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
                 reason=end.reason,
                 result=dict(end.result) if end.result is not None else None,
                 triage=end.triage,
+                results_package=end.package,
                 finished_at=now,
                 lease_until=None,
                 results_purged_at=None,  # an earlier end of the same job may have had results that are gone
@@ -201,7 +207,7 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
                     sop_class_uid=stored.sop_class_uid,
                     sop_instance_uid=stored.sop_instance_uid,
                     series_instance_uid=stored.series_instance_uid,
-                    path=str(stored.path),
+                    path=recorded(connection, stored.path),
                     sha256=stored.sha256,
                     size_bytes=stored.size_bytes,
                     written_at=now,
@@ -227,6 +233,22 @@ def try_again(
                 reason=reason,
                 due_at=due_at,
                 finished_at=now if last else None,
+                lease_until=None,
+            )
+        )
+
+
+def put_back(ledger: Ledger, claimed: ClaimedJob, reason: str, *, due_at: float) -> None:
+    """Give a job back after an error that is none of its own; such an attempt does not count."""
+    with ledger.write() as connection:
+        connection.execute(
+            update(job)
+            .where(_fence(claimed))
+            .values(
+                state=JobState.QUEUED.value,
+                reason=reason,
+                due_at=due_at,
+                attempt=job.c.attempt - 1,
                 lease_until=None,
             )
         )
@@ -290,6 +312,18 @@ def _claimed(connection: Connection, row: Any) -> ClaimedJob:
     )
 
 
+def replaced_jobs(ledger: Ledger, claimed: ClaimedJob) -> list[str]:
+    """Return the jobs of earlier generations of a job's series whose results were published."""
+    with ledger.read() as connection:
+        found = select(job.c.id).where(
+            job.c.series_id == claimed.series_id,
+            job.c.generation < claimed.generation,
+            job.c.results_package.is_not(None),
+            job.c.results_purged_at.is_(None),  # what is to be cited of them is in the ledger
+        )
+        return list(connection.execute(found).scalars())
+
+
 def replaced(ledger: Ledger, claimed: ClaimedJob) -> tuple[Replaced, ...]:
     """Return what peers have of earlier results of a job's series, the newest first.
 
@@ -311,6 +345,7 @@ def replaced(ledger: Ledger, claimed: ClaimedJob) -> tuple[Replaced, ...]:
             )
             .order_by(job.c.generation.desc(), result_object.c.position, delivery.c.peer)
         ).all()
+        paths = {row.id: located(connection, row.path) for row in rows}
     peers: dict[str, set[str]] = {}
     for row in rows:
         peers.setdefault(row.id, set()).add(row.peer)
@@ -321,7 +356,7 @@ def replaced(ledger: Ledger, claimed: ClaimedJob) -> tuple[Replaced, ...]:
                 kind=row.kind,
                 sop_class_uid=row.sop_class_uid,
                 sop_instance_uid=row.sop_instance_uid,
-                path=Path(row.path),
+                path=paths[row.id],
                 sha256=row.sha256,
                 variant=row.variant,
                 series_instance_uid=row.series_instance_uid,

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select, update
 
 from custody.ledger import audit
+from custody.ledger.files import located
 from custody.ledger.retention import KeptResults, KeptSeries
 from custody.ledger.states import FINAL_JOB_STATES
 from custody.ledger.tables import job, manifest
 
 #: Who deletes, in the audit.
 ACTOR = "retention"
+
+
+class Unfinished(NamedTuple):
+    """A manifest whose files are to go."""
+
+    id: str
+    series_id: str
+    path: Path
+    sha256: str
 
 
 def mark_series(connection: Connection, kept: KeptSeries, because: str, now: float) -> None:
@@ -41,15 +51,15 @@ def mark_results(connection: Connection, kept: KeptResults, because: str, now: f
         audit.record(connection, ACTOR, "purge", f"job {kept.job_id}", detail, now)
 
 
-def unfinished_manifests(connection: Connection, node: str, limit: int) -> Sequence[tuple[str, str, Path]]:
-    """Return manifests (id, series, path) whose files were to be deleted, and may not all be gone."""
+def unfinished_manifests(connection: Connection, node: str, limit: int) -> Sequence[Unfinished]:
+    """Return the manifests whose files were to be deleted, and may not all be gone."""
     rows = connection.execute(
-        select(manifest.c.id, manifest.c.series_id, manifest.c.path)
+        select(manifest.c.id, manifest.c.series_id, manifest.c.path, manifest.c.sha256)
         .where(manifest.c.files_gone_at.is_(None), manifest.c.purged_at > 0, manifest.c.node == node)
         .order_by(manifest.c.purged_at)
         .limit(limit)
     )
-    return [(row.id, row.series_id, Path(row.path)) for row in rows]
+    return [Unfinished(row.id, row.series_id, located(connection, row.path), row.sha256) for row in rows]
 
 
 def unfinished_results(connection: Connection, limit: int) -> Sequence[str]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, func, select, tuple_
 
+from custody.ledger.files import located
 from custody.ledger.states import (
     FINAL_JOB_STATES,
     CommitmentRequestState,
@@ -163,7 +164,7 @@ def look_at_series(connection: Connection, series_id: str, node: str, owed_to: C
         held_by=_series_held(connection, series_id, jobs)
         or _results_held(connection, [row.id for row in jobs], series_id, owed_to),
         manifest_ids=tuple(row.id for row in listed),
-        paths=tuple(Path(row.path) for row in listed),
+        paths=tuple(located(connection, row.path) for row in listed),
         files=sum(row.instances for row in listed),
         size_bytes=sum(row.size_bytes for row in listed),
     )

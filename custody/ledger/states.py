@@ -8,6 +8,8 @@ from enum import IntEnum, StrEnum
 class JobState(StrEnum):
     """Where a sealed series stands."""
 
+    #: Sealed, and on its way to the storage that the machines share.
+    PUBLISHING = "publishing"
     QUEUED = "queued"
     RUNNING = "running"
     ANALYSED = "analysed"

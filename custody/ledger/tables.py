@@ -95,6 +95,7 @@ series_source = Table(
     Column("calling_ae_title", String(16), primary_key=True),
     #: 1 once the deliveries to this source's peers exist.
     Column("settled", Integer, nullable=False),
+    Index("ix_series_source_settled", "settled"),
 )
 
 #: Instances on their way: of a series that is not sealed yet, or whose manifest is not written yet.
@@ -175,6 +176,8 @@ job = Table(
     #: Who goes first: `custody.ledger.states.Lane`, then by what was found (the severity score).
     Column("lane", Integer, nullable=False, server_default=text("1")),
     Column("triage", Integer, nullable=False, server_default=text("0")),
+    #: Name and checksum of the package of its results on shared storage; NULL where there is none.
+    Column("results_package", String(256)),
     #: When it was decided to delete its results; when no file of them was left.
     Column("results_purged_at", Float),
     Column("results_gone_at", Float),

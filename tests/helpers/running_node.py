@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -29,10 +30,23 @@ class RunningNode:
         Holds everything of it.
     peers
         (name, AE title, port) of each destination.
+    web_peers
+        (name, URL) of each DICOMweb destination.
     callers
         AE titles that may send.
     options
-        Further TOML, appended; sources take `source_options`, every peer `peer_options`.
+        Further TOML, appended; sources take `source_options`, every peer `peer_options`, reception
+        `reception_options`.
+    quiet_s
+        When a series is complete.
+    wanted_port
+        Where it listens; 0 for a free port, another one after each start.
+    data_folder
+        One of its own if left out.
+    arguments, environment
+        Further arguments of ``lesion-node run``, and variables that it gets.
+    launcher
+        Command line that the node's own is appended to; it has to become the node.
     """
 
     folder: Path
@@ -41,9 +55,20 @@ class RunningNode:
     options: str = ""
     source_options: str = ""
     peer_options: str = ""
+    reception_options: str = ""
+    web_peers: tuple[tuple[str, str], ...] = ()
     quiet_s: float = 1.0
+    wanted_port: int = 0
+    data_folder: Path | None = None
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    launcher: tuple[str, ...] = ()
     port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def _run_arguments(self) -> tuple[str, ...]:
+        return ("run", "--config", str(self.config), *self.arguments)
 
     @property
     def config(self) -> Path:
@@ -53,28 +78,35 @@ class RunningNode:
     @property
     def data(self) -> Path:
         """The data folder."""
-        return self.folder / "data"
+        return self.data_folder or self.folder / "data"
 
     @property
     def log(self) -> list[dict[str, Any]]:
         """Every log event so far."""
-        lines = (self.folder / "node.log").read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        return events_in((self.folder / "node.log").read_text())
 
     def start(self) -> None:
         """Write the configuration, start the process and wait until it is ready."""
+        before = self.launch()
+        ready = self.wait(lambda: [one for one in self.log[before:] if one["event"] == "ready"], 90)
+        self.port = int(ready[0].get("port", 0))
+
+    def launch(self) -> int:
+        """Write the configuration and start the process; return how many events the log held before."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(self._toml())
-        before = len(self.log) if (self.folder / "node.log").exists() else 0
         with (self.folder / "node.log").open("ab") as log:
+            log.write(b"\n")  # a killed process may have left half a line
+            log.flush()
+            before = len(self.log)
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "lesionnode", "run", "--config", str(self.config)],
+                [*self.launcher, sys.executable, "-m", "lesionnode", *self._run_arguments],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "COLUMNS": "200"},
+                env={**os.environ, "COLUMNS": "200", **self.environment},
+                start_new_session=True,  # so that it can be killed with its worker
             )
-        ready = self.wait(lambda: [one for one in self.log[before:] if one["event"] == "ready"], 90)
-        self.port = int(ready[0]["port"])
+        return before
 
     def wait(self, look: Callable[[], Any], timeout_s: float) -> Any:
         """Return what `look` finds once it finds something; fail when the time is over or the node died."""
@@ -105,6 +137,12 @@ class RunningNode:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
 
+    def kill_all(self) -> None:
+        """Kill -9, the node and its worker at once, as a power cut would."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
     def stop(self) -> int:
         """Ask it to stop as systemd does; return its exit status."""
         if self.process is None or self.process.poll() is not None:
@@ -124,16 +162,32 @@ class RunningNode:
             f"{self.peer_options}\n"
             for name, title, port in self.peers
         )
-        names = ", ".join(f'"{name}"' for name, _, _ in self.peers)
+        peers += "".join(
+            f'[[peers]]\nname = "{name}"\nkind = "dicomweb"\nurl = "{url}"\n{self.peer_options}\n'
+            for name, url in self.web_peers
+        )
+        names = ", ".join(f'"{name}"' for name, *_ in (*self.peers, *self.web_peers))
         callers = ", ".join(f'"{caller}"' for caller in self.callers)
         return (
-            f'[node]\nae_title = "{AE_TITLE}"\nport = 0\nlisten = "127.0.0.1"\ndata_folder = "{self.data}"\n'
+            f'[node]\nae_title = "{AE_TITLE}"\nport = {self.wanted_port}\nlisten = "127.0.0.1"\n'
+            f'data_folder = "{self.data}"\n'
             f"{peers}"
             f'[[sources]]\nname = "ct"\nae_titles = [{callers}]\nnetworks = ["127.0.0.0/8"]\n'
             f"send_to = [{names}]\n{self.source_options}\n"
             f"[reception]\nquiet_s = {self.quiet_s}\ndisk_floor_mb = 16\n"
+            f"{self.reception_options}\n"
             f"[delivery]\nfirst_retry_s = 1\nlongest_retry_s = 2\n{self.options}\n"
         )
+
+
+def events_in(text: str) -> list[dict[str, Any]]:
+    """Return the events of a log; a line that a kill cut off is none."""
+    events = []
+    for line in text.splitlines():
+        if line.startswith("{"):
+            with contextlib.suppress(json.JSONDecodeError):
+                events.append(json.loads(line))
+    return events
 
 
 @contextmanager

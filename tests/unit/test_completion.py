@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from config import Settings, SourceSettings
 from core.uid import derived_uid
+from custody.holdings import Holdings
 from custody.ledger import Ledger, jobs, reception
 from custody.ledger.destinations import Destinations
 from custody.ledger.instances import sealed_series
@@ -125,8 +126,9 @@ def set_up(folder: Path, ledger: Ledger, *sources: SourceSettings) -> Bench:
     )
     clock = Clock()
     taking = Reception(Spool(folder), ledger, now=clock)
-    shelving = Shelving(ledger, Spool(folder), now=clock)
-    return Bench(settings, ledger, clock, taking, Completion(settings, ledger, clock), shelving)
+    holdings = Holdings(Spool(folder), ledger)
+    shelving = Shelving(ledger, Spool(folder), holdings, now=clock)
+    return Bench(settings, ledger, clock, taking, Completion(settings, ledger, holdings, clock), shelving)
 
 
 @pytest.fixture
@@ -213,6 +215,28 @@ def test_a_cut_off_sender_gets_time_to_come_back(bench: Bench, ended: str) -> No
     assert bench.after(CUT_OFF_S - 1) == []
     assert bench.after(1) == ["queued"]
     assert bench.rows(job)[0]["evidence"].endswith("the last one was cut off")
+
+
+def test_the_time_to_come_back_begins_when_the_node_is_back(bench: Bench) -> None:
+    """A sender that was cut off by a node that died cannot come back before there is a node again."""
+    caller = bench.associate()
+    bench.take(caller, ct_series(3))
+    bench.clock.advance(1000)
+    bench.release(caller, "lost")
+    holdings = Holdings(Spool(bench.settings.node.data_folder), bench.ledger)
+    bench.completion = Completion(bench.settings, bench.ledger, holdings, bench.clock)
+    assert bench.after(CUT_OFF_S - 1) == []
+    assert bench.after(1) == ["queued"]
+
+
+def test_a_clock_that_was_set_back_holds_nothing_up(bench: Bench) -> None:
+    """A start that lies in the future of the new clock counts as now."""
+    bench.clock.advance(-1000)
+    caller = bench.associate()
+    bench.take(caller, ct_series(3))
+    bench.release(caller, "lost")
+    assert bench.after(0) == []
+    assert bench.after(CUT_OFF_S) == ["queued"]
 
 
 def test_a_cut_off_sender_that_repeats_everything_gives_one_generation(bench: Bench) -> None:

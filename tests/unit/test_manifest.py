@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.errors import SpoolDamaged
+from custody.holdings import Holdings
 from custody.ledger import Ledger, instances, reception
 from custody.ledger.tables import instance, manifest
 from custody.manifest import KeptInstance, Manifest, read_manifest
@@ -78,6 +79,12 @@ def test_any_damage_to_a_manifest_is_found(
         assert read_manifest(path, sha256) == one
 
 
+def shelving(ledger: Ledger, folder: Path, now: float) -> Shelving:
+    """Return the shelving of a node that works alone, at a moment."""
+    spool = Spool(folder)
+    return Shelving(ledger, spool, Holdings(spool, ledger), now=lambda: now)
+
+
 def _flipped(content: bytes, at: int) -> bytes:
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
@@ -86,17 +93,17 @@ def test_a_sealed_series_moves_into_its_manifest(ledger: Ledger, tmp_path: Path)
     """No row of its instances is left in the ledger; a claim still finds every one of them, in order."""
     sealed(ledger)
     before = instances.sealed_series(ledger, one := claimed(ledger))
-    assert Shelving(ledger, Spool(tmp_path), now=lambda: NOON + 1).step() == 1
+    assert shelving(ledger, tmp_path, NOON + 1).step() == 1
     with ledger.read() as connection:
         assert connection.execute(select(func.count()).select_from(instance)).scalar_one() == 0
     assert instances.sealed_series(ledger, one) == before
-    assert Shelving(ledger, Spool(tmp_path), now=lambda: NOON + 2).step() == 0
+    assert shelving(ledger, tmp_path, NOON + 2).step() == 0
 
 
 def test_a_known_instance_is_known_after_shelving(ledger: Ledger, tmp_path: Path) -> None:
     """The same content again is no new instance, another content under its UID is set aside and flagged."""
     sealed(ledger)
-    Shelving(ledger, Spool(tmp_path), now=lambda: NOON + 1).step()
+    shelving(ledger, tmp_path, NOON + 1).step()
     with ledger.read() as connection:
         series_id = connection.execute(select(manifest.c.series_id)).scalar_one()
     assert reception.known_contents(ledger, series_id, "1.2.0") == {"a" * 64: None}
@@ -111,7 +118,7 @@ def test_a_lost_manifest_stops_the_analysis_and_not_the_reception(ledger: Ledger
     """An analysis of what is left would be wrong; an image that comes again is stored again."""
     sealed(ledger)
     one = claimed(ledger)
-    Shelving(ledger, Spool(tmp_path), now=lambda: NOON + 1).step()
+    shelving(ledger, tmp_path, NOON + 1).step()
     for path in tmp_path.glob("received/*/manifest-*.json"):
         path.unlink()
     with pytest.raises(SpoolDamaged, match="is gone: run `lesion-node verify`"):
@@ -127,7 +134,7 @@ def test_a_crash_before_the_ledger_knows_the_manifest_loses_nothing(ledger: Ledg
         (found,) = instances.sealed_rows(connection, node="", quiet_before=NOON)
     content, sha256 = found.manifest.encoded()
     spool.keep_manifest(found.manifest.series_id, 1, sha256, content)
-    assert Shelving(ledger, spool, now=lambda: NOON + 1).step() == 1
+    assert shelving(ledger, tmp_path, NOON + 1).step() == 1
     assert len(instances.sealed_series(ledger, claimed(ledger)).instances) == 2
 
 
@@ -141,7 +148,7 @@ def test_what_can_never_be_analysed_is_shelved_when_it_is_quiet(ledger: Ledger, 
     reception.record_instance(
         ledger, series_id, caller, type(new_instance())(**{**aside, "set_aside": "no CT image"}), NOON
     )
-    assert Shelving(ledger, Spool(tmp_path), now=lambda: NOON + 59).step() == 0
-    assert Shelving(ledger, Spool(tmp_path), now=lambda: NOON + 61).step() == 1
+    assert shelving(ledger, tmp_path, NOON + 59).step() == 0
+    assert shelving(ledger, tmp_path, NOON + 61).step() == 1
     (path,) = tmp_path.glob("received/*/manifest-0-*.json")
     assert json.loads(path.read_text())["body"]["instances"][0]["set_aside"] == "no CT image"

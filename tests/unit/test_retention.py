@@ -12,6 +12,7 @@ from sqlalchemy import event, update
 
 from core.domain import ResultKind
 from core.errors import SpoolError
+from custody.holdings import Holdings
 from custody.ledger import Ledger, jobs, new_id
 from custody.ledger.destinations import Destinations
 from custody.ledger.jobs import JobEnd, StoredResult
@@ -46,7 +47,9 @@ class House:
 
     def retention(self, **changes: Any) -> Retention:
         """Return the service, as after a restart."""
-        return Retention(self.bench.ledger, self.spool, replace(self.rules, **changes), self.bench.clock)
+        holdings = Holdings(self.spool, self.bench.ledger)
+        rules = replace(self.rules, **changes)
+        return Retention(self.bench.ledger, self.spool, holdings, rules, self.bench.clock)
 
     def purge(self, **changes: Any) -> int:
         """Let a fresh service walk through everything once; return how many series and jobs it marked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from custody.ledger import jobs
 from custody.ledger.report import status
 from lesionnode import supervisor
 from lesionnode.supervisor import Supervisor
+from lesionnode.worker_process import worker_main
 from tests.helpers.instances import fresh_ledger, settings_for, source
 
 
@@ -52,3 +54,19 @@ def test_a_worker_that_cannot_start_is_told_in_status(tmp_path: Path) -> None:
             time.sleep(0.1)
         supervised.stop(5.0)
     assert 'no model package "absent"' in told[0]
+
+
+def test_a_worker_whose_parent_died_while_it_started_ends_quietly(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It finds nobody to tell that it is ready: it must not work beside its successor, and is no fault."""
+    with fresh_ledger(tmp_path):
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=worker_main, args=(settings_for(tmp_path), "orphan", theirs))
+        process.start()
+        theirs.close()
+        ours.close()
+        process.join(60)
+    assert process.exitcode == 0
+    assert "Traceback" not in capfd.readouterr().err

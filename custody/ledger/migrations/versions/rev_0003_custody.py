@@ -18,12 +18,14 @@ def upgrade() -> None:
     op.add_column("series", sa.Column("flag", sa.Text()))
     op.create_index("ix_series_patient", "series", ["patient_digest"])
     op.create_index("ix_series_first_received", "series", ["first_received_at"])
+    op.create_index("ix_series_source_settled", "series_source", ["settled"])
     op.add_column(
         "instance",
         sa.Column("node", sa.String(length=32), server_default=sa.text("''"), nullable=False),
     )
     op.add_column("job", sa.Column("lane", sa.Integer(), server_default=sa.text("1"), nullable=False))
     op.add_column("job", sa.Column("triage", sa.Integer(), server_default=sa.text("0"), nullable=False))
+    op.add_column("job", sa.Column("results_package", sa.String(length=256)))
     op.add_column("job", sa.Column("results_purged_at", sa.Float()))
     op.add_column("job", sa.Column("results_gone_at", sa.Float()))
     op.drop_index("ix_job_queue", "job")
@@ -167,9 +169,10 @@ def downgrade() -> None:
     ):
         op.drop_index(name, "job")
     op.create_index("ix_job_queue", "job", ["state", "due_at"])
-    for name in ("results_gone_at", "results_purged_at", "triage", "lane"):
+    for name in ("results_gone_at", "results_purged_at", "results_package", "triage", "lane"):
         op.drop_column("job", name)
     op.drop_column("instance", "node")
+    op.drop_index("ix_series_source_settled", "series_source")
     op.drop_index("ix_series_first_received", "series")
     op.drop_index("ix_series_patient", "series")
     op.drop_column("series", "flag")
