@@ -21,7 +21,10 @@ from custody.ledger.states import CommitmentRequestState, CommitmentState, Deliv
 from custody.ledger.tables import audit, commitment, commitment_request, delivery, job, manifest, service
 from custody.reserve import Reserve
 from custody.retention import Retention, RetentionRules
+from custody.shared_storage import SharedStorage
+from custody.shelving import Shelving
 from custody.spool import Spool
+from scp.completion import Completion
 from tests.helpers.instances import SEGMENTATION_STORAGE, ct_series
 from tests.unit.test_completion import QUIET_S, Bench, set_up
 
@@ -44,10 +47,11 @@ class House:
     bench: Bench
     spool: Spool
     rules: RetentionRules = RULES
+    holdings: Holdings | None = None
 
     def retention(self, **changes: Any) -> Retention:
         """Return the service, as after a restart."""
-        holdings = Holdings(self.spool, self.bench.ledger)
+        holdings = self.holdings or Holdings(self.spool, self.bench.ledger)
         rules = replace(self.rules, **changes)
         return Retention(self.bench.ledger, self.spool, holdings, rules, self.bench.clock)
 
@@ -70,7 +74,9 @@ class House:
         stored = StoredResult(
             kind, SEGMENTATION_STORAGE, f"2.25.{claimed.generation}", path, "0", size_bytes=3
         )
-        end = JobEnd(state, None if state is JobState.ANALYSED else "why", None, [stored])
+        reason = None if state is JobState.ANALYSED else "why"
+        package = self.holdings.publish_results(claimed.id, 1) if self.holdings else None
+        end = JobEnd(state, reason, None, [stored], package=package)
         assert jobs.finish(self.bench.ledger, claimed, end, TO_THE_PACS, self.bench.clock.now)
         return claimed.id
 
@@ -550,3 +556,25 @@ def test_purging_asks_the_ledger_by_index(small_house: House) -> None:
     small = {"incident", "service", "CONSTANT", "(subquery-1)"}
     assert seen
     assert {one.split()[1] for one in seen if one.startswith("SCAN")} <= small
+
+
+def test_what_was_published_for_other_machines_goes_too(tmp_path: Path, shared_ledger: Ledger) -> None:
+    """The packages of images and results; the manifest stays, so that every machine knows what came."""
+    storage = tmp_path / "shared"
+    storage.mkdir()
+    bench, spool = set_up(tmp_path / "data", shared_ledger), Spool(tmp_path / "data")
+    holdings = Holdings(spool, shared_ledger, SharedStorage.open(str(storage)))
+    bench.completion = Completion(bench.settings, shared_ledger, holdings, bench.clock)
+    bench.shelving = Shelving(shared_ledger, spool, holdings, now=bench.clock)
+    house = House(bench, spool, holdings=holdings)
+    house.sealed()
+    house.analysed()
+    house.deliveries_are(DeliveryState.DELIVERED)
+
+    def published() -> set[str]:
+        return {path.relative_to(storage).parts[0] for path in storage.rglob("*.tar")}
+
+    assert published() == {"series", "results", "manifests"}
+    bench.clock.advance(40 * DAY_S)
+    assert house.purge() == 2
+    assert published() == {"manifests"}
