@@ -45,6 +45,8 @@ class RetentionRules:
         What is kept allocated for a full disk.
     owed_to
         Names of the sources that are configured.
+    kept_for_good
+        Names of the sources whose images are never deleted.
     node
         Whose spool it is.
     """
@@ -57,6 +59,7 @@ class RetentionRules:
     floor_bytes: int = 0
     reserve_bytes: int = 0
     owed_to: frozenset[str] = frozenset()
+    kept_for_good: frozenset[str] = frozenset()
     node: str = ""
 
     def keeps_s(self, kind: Kind) -> float:
@@ -148,10 +151,9 @@ class Retention:
                 page = retention.oldest_series(connection, self._rules.node, walk.series, now - age_s, _PAGE)
             walk.series, marked = self._judge(page, self._mark_series, walk, missing, now)
         else:
-            assert walk.results is not None
             age_s = self._rules.results_s if missing is None else _NEVER_BEFORE_S
             with self._ledger.read() as connection:
-                page = retention.oldest_jobs(connection, walk.results, now - age_s, _PAGE)
+                page = retention.oldest_jobs(connection, walk.results or BEGINNING, now - age_s, _PAGE)
             walk.results, marked = self._judge(page, self._mark_results, walk, missing, now)
         return marked
 
@@ -185,7 +187,9 @@ class Retention:
         """Mark the files of a series; return their bytes, or why they stay (empty: their days)."""
         rules = self._rules
         with self._ledger.read() as connection:
-            kept = retention.look_at_series(connection, series_id, rules.node, rules.owed_to)
+            kept = retention.look_at_series(
+                connection, series_id, rules.node, rules.owed_to, rules.kept_for_good
+            )
         waits_s = _NEVER_BEFORE_S if for_room else rules.keeps_s(kept.kind)
         if now - kept.last_used_at < waits_s or (for_room and kept.kind is Kind.FAILED):
             return ""
@@ -200,7 +204,9 @@ class Retention:
         with self._ledger.write() as connection:
             lock_series(connection, [series_id])
             # Anything may have come meanwhile; what is read now stands until the end of the transaction.
-            again = retention.look_at_series(connection, series_id, rules.node, rules.owed_to)
+            again = retention.look_at_series(
+                connection, series_id, rules.node, rules.owed_to, rules.kept_for_good
+            )
             if again != kept:
                 return "more of it is coming in"
             if _names(listed) & retention.awaited_instances(connection):

@@ -28,6 +28,8 @@ from custody.manifest import read_manifest
 from custody.reserve import Reserve
 
 _MOST_ENTERED = 10_000
+#: Files beside results that say what they are and what became of them, and hold nothing of their content.
+_RECORDS = ("result-set.json", "corrected*.json", "receipts.jsonl")
 
 
 class Spool:
@@ -150,13 +152,18 @@ class Spool:
         return gone
 
     def delete_results(self, job_id: str) -> int:
-        """Delete the results of a job; return how many files there were."""
+        """Delete the results of a job; return how many files there were.
+
+        What says which results there were stays where it exists: the ledger could be made anew from it.
+        """
         _require_own_names(job_id)
         folder = self.results / job_id
-        gone = sum(self._deleted(path) for path in sorted(folder.glob("*")))
-        with contextlib.suppress(FileNotFoundError):
+        files = [path for path in sorted(folder.glob("*")) if not any(map(path.match, _RECORDS))]
+        gone = sum(self._deleted(path) for path in files)
+        with contextlib.suppress(OSError):  # not empty, or not there
             folder.rmdir()
-            flush_folder(self.results)
+        if gone:
+            flush_folder(folder if folder.is_dir() else self.results)
         return gone
 
     def has_results(self, job_id: str) -> bool:

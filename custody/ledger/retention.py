@@ -136,7 +136,13 @@ def oldest_jobs(
     return [(Place(row.finished_at, row.id), row.id) for row in rows]
 
 
-def look_at_series(connection: Connection, series_id: str, node: str, owed_to: Collection[str]) -> KeptSeries:
+def look_at_series(
+    connection: Connection,
+    series_id: str,
+    node: str,
+    owed_to: Collection[str],
+    kept_for_good: Collection[str] = (),
+) -> KeptSeries:
     """Judge whether the files of a series may be deleted.
 
     Parameters
@@ -147,6 +153,8 @@ def look_at_series(connection: Connection, series_id: str, node: str, owed_to: C
         Whose files, in whose spool.
     owed_to
         Names of the sources that are configured: they are owed results also before there are deliveries.
+    kept_for_good
+        Names of the sources to which this node promises to keep what they send.
     """
     one = connection.execute(select(series).where(series.c.id == series_id)).one()
     listed = connection.execute(
@@ -161,7 +169,8 @@ def look_at_series(connection: Connection, series_id: str, node: str, owed_to: C
         series_id=series_id,
         kind=Kind.SET_ASIDE if nothing_analysable else _kind(newest),
         last_used_at=max([one.last_received_at, *(row.written_at for row in listed)]),
-        held_by=_series_held(connection, series_id, jobs)
+        held_by=_promised(connection, series_id, kept_for_good)
+        or _series_held(connection, series_id, jobs)
         or _results_held(connection, [row.id for row in jobs], series_id, owed_to),
         manifest_ids=tuple(row.id for row in listed),
         paths=tuple(located(connection, row.path) for row in listed),
@@ -218,6 +227,14 @@ def _series_held(connection: Connection, series_id: str, jobs: Sequence[Any]) ->
         return "its analysis has not ended"
     still_open = select(instance.c.id).where(instance.c.series_id == series_id).limit(1)
     return "more of it is coming in" if connection.execute(still_open).first() else None
+
+
+def _promised(connection: Connection, series_id: str, kept_for_good: Collection[str]) -> str | None:
+    sent = select(series_source.c.source).where(
+        series_source.c.series_id == series_id, series_source.c.source.in_(list(kept_for_good))
+    )
+    found = kept_for_good and connection.execute(sent.limit(1)).first()
+    return "its source was promised that it is kept for good" if found else None
 
 
 def _results_held(

@@ -248,6 +248,15 @@ def test_a_sender_that_waits_for_our_commitment_is_answered_first(small_house: H
     assert house.purge() == 1
 
 
+def test_what_was_promised_to_be_kept_for_good_is_never_deleted(small_house: House) -> None:
+    """Not by age and not for room; the results may go."""
+    small_house.finished()
+    small_house.bench.clock.advance(1000 * DAY_S)
+    promised = {"kept_for_good": frozenset({"scanner"})}
+    assert small_house.purge(**promised, make_room_below_bytes=2**62) == 1
+    assert (small_house.images, small_house.results) == (3, 0)
+
+
 def test_quarantine_has_days_of_its_own_and_what_failed_is_never_deleted_for_room(small_house: House) -> None:
     """Somebody may want to look at it: it stays longer, and a full disk does not change that."""
     house = small_house

@@ -235,3 +235,27 @@ def test_a_data_folder_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     with pytest.raises(SpoolError, match="cannot be used"):
         Spool(tmp_path / "data")
+
+
+def test_deleting_results_leaves_the_record_of_them(tmp_path: Path) -> None:
+    """Objects and the bundle go; what the ledger could be made anew from stays; nothing there is no error."""
+    spool = Spool(tmp_path)
+    spool.keep_result("j1", "report", b"x")
+    spool.keep_result("j1", "fhir", b"{}", ending="json")
+    assert spool.delete_results("j1") == 2
+    assert files_below(tmp_path) == []
+    assert not (spool.results / "j1").exists()
+    spool.keep_result("j1", "report", b"x")
+    spool.keep_result("j1", "result-set", b"{}", ending="json")
+    assert spool.delete_results("j1") == 1
+    assert files_below(tmp_path) == ["results/j1/result-set.json"]
+    assert spool.delete_results("j1") == spool.delete_results("absent") == 0
+
+
+def test_only_files_of_the_spool_are_deleted(tmp_path: Path) -> None:
+    """A manifest that names a file elsewhere, whoever wrote it, deletes nothing there."""
+    spool = Spool(tmp_path / "data")
+    (tmp_path / "precious").write_text("x")
+    kept = spool.keep_received("s1", "i1", (b"x",))
+    assert spool.delete_received("s1", ["../../../precious", str(tmp_path / "precious"), kept.name]) == 1
+    assert files_below(tmp_path) == ["precious"]
