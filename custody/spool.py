@@ -28,7 +28,7 @@ from custody.manifest import read_manifest
 from custody.reserve import Reserve
 
 _MOST_ENTERED = 10_000
-#: Files beside results that say what they are and what became of them, and hold nothing of their content.
+#: Files beside results that say which there are and what became of them.
 _RECORDS = ("result-set.json", "corrected*.json", "receipts.jsonl")
 
 
