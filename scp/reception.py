@@ -85,7 +85,8 @@ class Reception:
     now
         Clock, seconds since 1970 UTC.
     bring_manifests
-        Called with our id of a series when it is met first: other machines may have images of it.
+        Called with our id of a series before it is looked whether an image is known: other machines may
+        have it.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class Reception:
             return "own_result"
         series_id = self._series_id(header)
         sha256 = hashlib.sha256(request.data).hexdigest()
+        self._bring_manifests(series_id)
         known = reception.known_contents(self._ledger, series_id, str(header.SOPInstanceUID))
         if sha256 in known:
             reception.record_source(self._ledger, series_id, caller, self._now())
@@ -205,7 +207,6 @@ class Reception:
         if known is None:
             modality = str(header.get("Modality", "") or "")
             known = reception.series_id_of(self._ledger, key, modality, self._now())
-            self._bring_manifests(known)
             if len(self._series_ids) > 10_000:
                 self._series_ids.clear()
             self._series_ids[key] = known
