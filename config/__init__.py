@@ -1,14 +1,13 @@
 """The configuration: one TOML file, read once into frozen settings."""
 
 from config.loader import load_settings
+from config.peers import DicomwebPeerSettings, DimsePeerSettings, PatientRule, PeerSettings
 from config.settings import (
     DEFAULT_MODEL,
     AnalyseRule,
     DeliverySettings,
     ModelSettings,
     NodeSettings,
-    PatientRule,
-    PeerSettings,
     ReceptionSettings,
     Settings,
     SourceSettings,
@@ -19,6 +18,8 @@ __all__ = [
     "DEFAULT_MODEL",
     "AnalyseRule",
     "DeliverySettings",
+    "DicomwebPeerSettings",
+    "DimsePeerSettings",
     "ModelSettings",
     "NodeSettings",
     "PatientRule",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from config.peers import KIND_MARK, PEER_KINDS, DicomwebPeerSettings
 from config.settings import Settings
 from core.errors import ConfigurationError
 
 #: ``LESION_NODE__NODE__PORT=104`` overrides ``port`` in ``[node]``; list items are counted from 0.
 ENVIRONMENT_PREFIX = "LESION_NODE__"
+#: Keys whose values are never shown, and taken from the environment letter by letter.
+_SECRETS = frozenset({"password", "token"})
 
 
 def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings:
@@ -46,7 +50,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
     except ValidationError as error:
         details = _without_echoes(error.errors(include_url=False))
         raise ConfigurationError([f"{name}: {_explain(one)}" for one in details] + faults) from None
-    faults += [f"{name}: {fault}" for fault in settings.cross_faults()]
+    faults += [f"{name}: {fault}" for fault in (*settings.cross_faults(), *_missing_files(settings))]
     if faults:
         raise ConfigurationError(faults)
     return settings
@@ -70,7 +74,8 @@ def _override(data: dict[str, Any], environment: Mapping[str, str]) -> list[str]
         if not variable.startswith(ENVIRONMENT_PREFIX):
             continue
         keys = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-        if not _place(data, keys, _parse(environment[variable])):
+        text = environment[variable]
+        if not _place(data, keys, text if keys[-1] in _SECRETS else _parse(text)):
             faults.append(
                 f"environment: {variable}: does not name a key, wanted for example "
                 f"{ENVIRONMENT_PREFIX}NODE__PORT"
@@ -124,6 +129,15 @@ def _unknown_peers(data: dict[str, Any]) -> list[str]:
     return faults
 
 
+def _missing_files(settings: Settings) -> list[str]:
+    """Name the files that the settings speak of and that are not there; the schema alone looks at no disk."""
+    return [
+        f'peers[{at}].ca_file: found "{peer.ca_file}", wanted a file that is there'
+        for at, peer in enumerate(settings.peers)
+        if isinstance(peer, DicomwebPeerSettings) and peer.ca_file is not None and not peer.ca_file.is_file()
+    ]
+
+
 def _without_echoes(details: list[Any]) -> list[Any]:
     """Leave out what pydantic says of a list only because an item of it is wrong."""
     items = {detail["loc"][:-1] for detail in details if isinstance(detail["loc"][-1], int)}
@@ -133,29 +147,67 @@ def _without_echoes(details: list[Any]) -> list[Any]:
 def _explain(detail: Any) -> str:
     """Turn one pydantic error into a line for the person who typed the value."""
     location = detail["loc"]
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     kind = detail["type"]
+    if kind == "union_tag_invalid":
+        known = " or ".join(f'"{one}"' for one in PEER_KINDS)
+        return f"{_key(location)}.kind: found {_shown(detail['input'].get('kind'))}, wanted {known}"
+    key = _key(location)
     if kind == "extra_forbidden":
-        return f"{key}: unknown key{_suggestion(location)}"
+        return f"{key}: {_unknown_key(location)}"
     if kind == "missing":
         return f"{key}: missing, wanted a value"
     wanted = str(detail["msg"]).removeprefix("Value error, ")
     if not wanted.startswith(("wanted", "found")):
         wanted = "wanted " + wanted.removeprefix("Input should be ").replace("Input should ", "to ")
-    found = detail["input"]
-    shown = f'"{found}"' if isinstance(found, str) else f"{found}"
-    return f"{key}: found {shown[:80]}, {wanted}"
+    if isinstance(detail["input"], dict):  # a whole table is not shown: there may be a password in it
+        return f"{key}: {wanted}"
+    shown = "a value that is not shown here" if location[-1] in _SECRETS else _shown(detail["input"])
+    return f"{key}: found {shown}, {wanted}"
 
 
-def _suggestion(location: tuple[Any, ...]) -> str:
-    """Name the key that was probably meant."""
-    section: Any = Settings
-    for part in location[:-1]:
+def _key(location: tuple[Any, ...]) -> str:
+    """Return a location as the person knows it."""
+    parts = [part for part in location if not str(part).startswith(KIND_MARK)]
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+
+
+def _shown(found: object) -> str:
+    """Return a value that was typed, cut short, without the credentials of an address."""
+    text = re.sub(r"//[^/@]*@", "//...@", str(found))[:80]
+    return f'"{text}"' if isinstance(found, str) else text
+
+
+def _unknown_key(location: tuple[Any, ...]) -> str:
+    """Name the key that was probably meant, or the kind of peer that the key belongs to."""
+    kind = next((str(part).removeprefix(KIND_MARK) for part in location if _is_mark(part)), None)
+    if kind is not None:
+        for other, settings in PEER_KINDS.items():
+            if location[-1] in settings.model_fields and len(location) == 4:
+                return f'belongs to peers of kind = "{other}", this one is of kind "{kind}"'
+    section = _section(location[:-1])
+    if section is None:
+        return "unknown key"
+    known = list(section.model_fields)
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return (
+        f'unknown key, did you mean "{close[0]}"?'
+        if close
+        else f"unknown key; known keys: {', '.join(known)}"
+    )
+
+
+def _section(location: tuple[Any, ...]) -> type[BaseModel] | None:
+    """Return the section at a location, None where none of ours is there."""
+    section: type[BaseModel] | None = Settings
+    for part in location:
         if isinstance(part, int):
             continue
-        field = section.model_fields.get(part)
+        if _is_mark(part):
+            section = PEER_KINDS[part.removeprefix(KIND_MARK)]
+            continue
+        field = section.model_fields.get(part) if section is not None else None
         if field is None:
-            return ""
+            return None
         section = next(
             (
                 kind
@@ -164,8 +216,8 @@ def _suggestion(location: tuple[Any, ...]) -> str:
             ),
             None,
         )
-        if section is None:
-            return ""
-    known = list(section.model_fields)
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f', did you mean "{close[0]}"?' if close else f"; known keys: {', '.join(known)}"
+    return section
+
+
+def _is_mark(part: object) -> bool:
+    return isinstance(part, str) and part.startswith(KIND_MARK)

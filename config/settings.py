@@ -1,27 +1,24 @@
 """The schema of the configuration. Frozen; one instance is passed to whoever needs it.
 
-Every validator's message says what is wanted: the loader shows it to the person who typed the value.
+Peers have a module of their own (`config.peers`), and so has what people type (`config.values`).
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from config.section import Section as _Section
+from config.peers import Peer, PeerSettings
+from config.section import Section
 from config.storage import StorageSettings
-from core.domain import AETitle, Language, ResultKind
-from core.forms import ReportClass, ResultForm, SegmentationEncoding
+from config.values import AETitleText, NameText, NetworkText, Seconds
+from core.domain import AETitle, Language
 
 #: The package that runs without any licence to accept.
 DEFAULT_MODEL = "densitometry"
-
-IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class AnalyseRule(StrEnum):
@@ -31,58 +28,7 @@ class AnalyseRule(StrEnum):
     EVERY = "every"
 
 
-class PatientRule(StrEnum):
-    """What happens where a peer files the study under another Patient ID than its images had here."""
-
-    OFF = "off"
-    HOLD = "hold"
-    REWRITE = "rewrite"
-
-
-def _ae_title(text: str) -> AETitle:
-    """Check an AE title by PS3.5 6.2 (VR AE): leading and trailing spaces are not significant."""
-    trimmed = text.strip(" ")
-    if not 1 <= len(trimmed) <= 16:
-        raise ValueError(f"wanted an AE title of 1 to 16 characters, this one has {len(trimmed)}")
-    if "\\" in trimmed:
-        raise ValueError("wanted an AE title without backslash")
-    if not trimmed.isascii() or not trimmed.isprintable():
-        raise ValueError("wanted an AE title of printable ASCII characters only")
-    return AETitle(trimmed)
-
-
-def _network(value: object) -> IPNetwork:
-    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
-        return value
-    try:
-        return ipaddress.ip_network(str(value).strip(), strict=False)
-    except ValueError:
-        raise ValueError(
-            'wanted an IP address ("192.0.2.21") or a network ("192.0.2.0/24"); host names are not looked up'
-        ) from None
-
-
-def _name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", text):
-        raise ValueError("wanted a name of letters, digits, '-', '_' and '.', at most 64 characters")
-    return text
-
-
-def _host(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9:.\-_%]{1,253}", text.strip()):
-        raise ValueError("wanted a host name or an IP address without port and without spaces")
-    return text.strip()
-
-
-AETitleText = Annotated[AETitle, AfterValidator(_ae_title)]
-NetworkText = Annotated[IPNetwork, BeforeValidator(_network)]
-NameText = Annotated[str, AfterValidator(_name)]
-HostText = Annotated[str, AfterValidator(_host)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
-
-
-class NodeSettings(_Section):
+class NodeSettings(Section):
     """Who this node is."""
 
     ae_title: AETitleText = AETitle("LESIONNODE")
@@ -94,46 +40,16 @@ class NodeSettings(_Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class LedgerSettings(_Section):
+class LedgerSettings(Section):
     """Where the node keeps what it knows."""
 
     url: str = Field(default="", repr=False)
     """postgresql+psycopg://user:password@host/database; empty: a file below the data folder."""
+    lease_s: Annotated[float, Field(ge=5)] = 60.0
+    """Who gave no sign for so long is held to be dead, and another process takes its work."""
 
 
-class PeerSettings(_Section):
-    """A destination of results."""
-
-    name: NameText
-    ae_title: AETitleText
-    host: HostText
-    port: Port
-    calling_ae_title: AETitleText | None = None
-    """AE title that this node uses towards the peer; its own where absent."""
-    objects: Annotated[tuple[ResultKind, ...], Field(min_length=1)] = (
-        ResultKind.SEGMENTATION,
-        ResultKind.MEASUREMENT_REPORT,
-        ResultKind.FILM,
-    )
-    """Kinds of result that the peer is to get."""
-    segmentation: SegmentationEncoding = SegmentationEncoding.BINARY
-    """Encoding of segmentations."""
-    empty_frames: bool = False
-    """Whether segmentations have a frame for every slice, for viewers that count frames."""
-    report: ReportClass = ReportClass.COMPREHENSIVE_3D
-    """SOP Class of reports; Comprehensive SR is sent instead where the peer refuses the newer class."""
-    deflated: bool = False
-    """Whether objects are sent deflated where the peer accepts that."""
-    check_patient: PatientRule = PatientRule.OFF
-    """Whether the peer is asked (C-FIND) before delivery under which Patient ID it files the study."""
-
-    @property
-    def form(self) -> ResultForm:
-        """The encodings that the peer is to get."""
-        return ResultForm(self.segmentation, self.empty_frames, self.report)
-
-
-class SourceSettings(_Section):
+class SourceSettings(Section):
     """Who may send, which model looks at the series, and where results return."""
 
     name: NameText
@@ -144,7 +60,7 @@ class SourceSettings(_Section):
     analyse: AnalyseRule = AnalyseRule.BEST_PER_ACQUISITION
 
 
-class ReceptionSettings(_Section):
+class ReceptionSettings(Section):
     """Limits and waits of the receiver."""
 
     quiet_s: Seconds = 3.0
@@ -160,7 +76,7 @@ class ReceptionSettings(_Section):
     """Below so much free space C-STORE is answered 0xA700 and nothing is stored."""
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """How models run."""
 
     execution: Literal["require-gpu", "prefer-gpu", "cpu"] = "prefer-gpu"
@@ -183,7 +99,7 @@ class ModelSettings(_Section):
         return data
 
 
-class ResultSettings(_Section):
+class ResultSettings(Section):
     """What results hold, and how they look to people."""
 
     language: Language = Language.ENGLISH
@@ -194,21 +110,25 @@ class ResultSettings(_Section):
     """Single lesions from this volume on get a segment and a measurement group of their own."""
 
 
-class DeliverySettings(_Section):
+class DeliverySettings(Section):
     """How results are sent."""
 
-    first_retry_s: Seconds = 10.0
+    first_retry_s: Seconds = 30.0
+    """Wait after the first failure, and after the first attempt that found a peer away; it doubles."""
     longest_retry_s: Seconds = 3600.0
     give_up_after_days: Annotated[float, Field(gt=0)] = 7.0
     timeout_s: Seconds = 30.0
+    """For connecting, and for the answer to an association request."""
+    answer_timeout_s: Seconds = 120.0
+    """For the answer to an object or a query: a PACS may take long over a large SEG."""
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole configuration."""
 
     node: NodeSettings = NodeSettings()
     ledger: LedgerSettings = LedgerSettings()
-    peers: tuple[PeerSettings, ...] = ()
+    peers: tuple[Peer, ...] = ()
     sources: tuple[SourceSettings, ...] = ()
     reception: ReceptionSettings = ReceptionSettings()
     models: ModelSettings = ModelSettings()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -111,7 +111,7 @@ class CtFacts:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for the ledger."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def _numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...]:

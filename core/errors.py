@@ -29,9 +29,10 @@
     │  └ OutOfDeviceMemory
     ├ ResultEncodingError             the writers refuse to write (mixed patients, lost characters)
     └ DeliveryError
-       ├ PeerUnreachable              retried with backoff
+       ├ PeerUnreachable              the whole lane of the peer pauses
+       │  └ TransferBroken            the same, and the job on which it broke waits longer
        ├ PatientDiffers               held: the peer files the study under another patient
-       └ PeerRefused(status)          retried with backoff, the status kept
+       └ PeerRefused(status)          by the status: retried with backoff, or given up
 
 Messages are for the person who has to act on them: what was found and what to do. They never hold patient
 identifiers, because they end up in logs.
@@ -163,7 +164,23 @@ class DeliveryError(NodeError):
 
 
 class PeerUnreachable(DeliveryError):
-    """No association with the peer."""
+    """The peer cannot be talked to at all: nobody answers, or it turns every request of ours away.
+
+    Parameters
+    ----------
+    message
+        What happened, in the user's words.
+    retry_after_s
+        After how many seconds the peer wants to be asked again; None where it did not say.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TransferBroken(PeerUnreachable):
+    """The peer is there but the session for some objects failed: it may be about to go, or not bear these."""
 
 
 class PatientDiffers(DeliveryError):
@@ -171,14 +188,15 @@ class PatientDiffers(DeliveryError):
 
 
 class PeerRefused(DeliveryError):
-    """The peer answered C-STORE or C-FIND with a failure status, or not legibly.
+    """The peer answered an object or a query with a failure status, or not legibly.
 
     Parameters
     ----------
     message
         What happened, in the user's words.
     status
-        DIMSE status (PS3.7 C), or None where there was none.
+        DIMSE status (PS3.7 C), or the Failure Reason of STOW-RS (PS3.18 I.2.2), which are the same numbers;
+        None where there was none.
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:

@@ -63,7 +63,8 @@ def configure_logging(level: str = "info", *, json_lines: bool | None = None) ->
         cache_logger_on_first_use=False,
     )
     # The libraries' own loggers name peers and sometimes patients; only their failures are let through.
-    for name in ("pynetdicom", "pydicom", "highdicom", "alembic"):
+    web = ("dicomweb_client", "retrying", "urllib3")
+    for name in ("pynetdicom", "pydicom", "highdicom", "alembic", *web):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

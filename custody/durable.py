@@ -18,7 +18,12 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def write_durably(
-    path: Path, chunks: Iterable[Buffer], *, part: Path | None = None, replace: bool = True
+    path: Path,
+    chunks: Iterable[Buffer],
+    *,
+    part: Path | None = None,
+    replace: bool = True,
+    enter_folders: bool = True,
 ) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut.
 
@@ -36,6 +41,9 @@ def write_durably(
         absent. Nobody else may use it meanwhile.
     replace
         Whether a file of that name is replaced.
+    enter_folders
+        Whether the parents of new folders are flushed. Where several threads write into one new folder, one
+        may find it there before another has flushed its parent; then the caller sees to it.
 
     Raises
     ------
@@ -45,14 +53,20 @@ def write_durably(
         The file system refused. Whatever is raised, also by the chunks, no part file is left.
     """
     part = part or path.with_suffix(".part")
-    new = list(itertools.takewhile(lambda folder: not folder.is_dir(), path.parents))
+    new: list[Path] = []
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        try:
+            descriptor = _create(part)
+        except FileNotFoundError:
+            new = list(itertools.takewhile(lambda folder: not folder.is_dir(), path.parents))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = _create(part)
+        try:
             for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fdatasync(file.fileno())
+                _write_whole(descriptor, chunk)
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
         if replace:
             part.replace(path)
         else:
@@ -62,18 +76,8 @@ def write_durably(
             part.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
-    for folder in new:
+    for folder in new if enter_folders else ():
         flush_folder(folder.parent)
-
-
-def make_folder_durably(folder: Path) -> None:
-    """Make a folder whose name survives a power cut; where it is there already, its name is flushed again.
-
-    Of two threads that write the first files of a folder, the second finds the folder there although the
-    first has not flushed its name yet.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    flush_folder(folder.parent)
 
 
 def flush_folder(folder: Path) -> None:
@@ -88,6 +92,17 @@ def flush_folder(folder: Path) -> None:
 def disk_is_full(error: OSError) -> bool:
     """Return whether the disk, or the quota on it, is used up."""
     return error.errno in _DISK_IS_FULL
+
+
+def _create(part: Path) -> int:
+    return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+
+
+def _write_whole(descriptor: int, chunk: Buffer) -> None:
+    """Write everything; a single call may write less than it was asked to."""
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def _name_once(part: Path, path: Path) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from core.errors import SpoolDamaged
 from custody.ledger import Ledger
 from custody.ledger.files import located
-from custody.ledger.tables import job, manifest
+from custody.ledger.tables import job, manifest, result_object
 from custody.manifest import read_manifest
 from custody.shared_storage import PackageReceipt, SharedStorage
 from custody.spool import Spool
@@ -94,17 +94,22 @@ class Holdings:
 
     def bring_results(self, job_id: str) -> None:
         """Bring the result files of a job."""
-        folder = self._spool.results_folder(job_id)
-        if self._storage is None or folder.is_dir():
+        if self._storage is None:
             return
+        written = select(result_object.c.path).where(
+            result_object.c.job_id == job_id, result_object.c.corrected == ""
+        )
         with self._ledger.read() as connection:
+            if all(located(connection, path).exists() for path in connection.execute(written).scalars()):
+                return
             package = connection.execute(
                 select(job.c.results_package).where(job.c.id == job_id)
             ).scalar_one_or_none()
         if package is None:
             raise SpoolDamaged(f"the results of job {job_id} are on another machine and were never published")
         name, _, sha256 = package.partition(" ")
-        self._storage.fetch(PackageReceipt(name, sha256), self._spool.copy_of(folder))
+        folder = self._spool.copy_of(self._spool.results_folder(job_id))
+        self._storage.fetch(PackageReceipt(name, sha256), folder)
 
     def let_go_of_results(self, job_id: str) -> None:
         """Keep the results that were made and published here as a copy only."""

@@ -17,16 +17,15 @@ import contextlib
 import os
 import re
 import shutil
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 
 from core.errors import SpoolDamaged, SpoolError, SpoolFull
-from custody.durable import Buffer, disk_is_full, make_folder_durably, write_durably
+from custody.durable import Buffer, disk_is_full, flush_folder, write_durably
 from custody.ledger.files import COPIES
 from custody.manifest import read_manifest
 
-_FOLDERS_REMEMBERED = 10_000
+_MOST_ENTERED = 10_000
 
 
 class Spool:
@@ -52,8 +51,8 @@ class Spool:
         self.copies = data_folder / COPIES
         self._data_folder = data_folder
         self._floor_bytes = floor_bytes
-        self._making = threading.Lock()
-        self._made: set[Path] = set()
+        #: Folders whose entry in their parent is on disk.
+        self._entered: set[Path] = set()
         try:
             for folder in (self.received, self.results, self.unrecorded):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -126,15 +125,6 @@ class Spool:
         _require_own_names(job_id, name, ending)
         return self._write(self.results / job_id / f"{name}.{ending}", [content])
 
-    def _make_folder(self, folder: Path) -> None:
-        """Make a folder once for all threads, so that none goes on before its name is flushed."""
-        with self._making:
-            if folder not in self._made:
-                make_folder_durably(folder)
-                if len(self._made) > _FOLDERS_REMEMBERED:
-                    self._made.clear()
-                self._made.add(folder)
-
     def sweep(self, recorded: Iterable[Path], changed_since: float = 0.0) -> tuple[int, int]:
         """Tidy up after a crash.
 
@@ -173,13 +163,24 @@ class Spool:
 
     def _write(self, path: Path, chunks: list[Buffer]) -> Path:
         try:
-            self._make_folder(path.parent)
-            write_durably(path, chunks)
+            if not path.parent.is_dir():
+                self._entered.discard(path.parent)  # new, or purged since
+            write_durably(path, chunks, enter_folders=False)
+            self._enter(path.parent)
         except OSError as error:
             if disk_is_full(error):
                 raise SpoolFull(f"the disk of {self._data_folder} is full: free some space") from None
             raise SpoolError(f"{path} cannot be written: {error.strerror}") from None
         return path
+
+    def _enter(self, folder: Path) -> None:
+        """Make the folder itself survive a power cut; who finds it there may have come before its flush."""
+        if folder in self._entered:
+            return
+        flush_folder(folder.parent)
+        if len(self._entered) >= _MOST_ENTERED:
+            self._entered.clear()
+        self._entered.add(folder)
 
 
 def _changed_folders(parents: Iterable[Path], since: float) -> list[Path]:

@@ -102,12 +102,12 @@ def echo(
     peer: Annotated[str | None, typer.Argument(help="Name of a peer; all of them if left out.")] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Send C-ECHO to every peer and say what the answer means."""
-    from scp.echo import echo as send_echo
+    """Ask every peer for a sign of life (C-ECHO, or a query by DICOMweb) and say what the answer means."""
+    from scp.echo import echo as ask
 
     settings = _settings(config)
     console = Console()
-    verdicts = [send_echo(settings, one) for one in _peers(settings, peer)]
+    verdicts = [ask(settings, one) for one in _peers(settings, peer)]
     for verdict in verdicts:
         mark = "[green]ok     [/]" if verdict.ok else "[red]FAILED [/]"
         console.print(f"{mark} {verdict.peer}: {escape(verdict.verdict)}", soft_wrap=True, highlight=False)
@@ -242,7 +242,7 @@ def _roles(text: str) -> frozenset[Role]:
 
 def _peers(settings: Settings, name: str | None) -> list[PeerSettings]:
     """Return the peer of that name, or all of them."""
-    wanted = [one for one in settings.peers if name in (None, one.name)]
+    wanted: list[PeerSettings] = [one for one in settings.peers if name in (None, one.name)]
     if not wanted:
         names = ", ".join(one.name for one in settings.peers) or "none"
         raise NodeError(f"no peer to call; configured: {names}")

@@ -56,11 +56,18 @@ class Corrections:
         patient = PatientAtPeer.of(filed)
         with self._one_at_a_time:
             originals = deliveries.objects_of_job(self._ledger, job_id)
-            if len(deliveries.objects_of_job(self._ledger, job_id, patient.digest)) != len(originals):
-                self._write(originals, patient)
-            return Corrected(patient.digest, deliveries.objects_of_job(self._ledger, job_id, patient.digest))
+            known = deliveries.objects_of_job(self._ledger, job_id, patient.digest)
+            if len(known) != len(originals):
+                self._record(self._write(originals, patient), patient)
+                known = deliveries.objects_of_job(self._ledger, job_id, patient.digest)
+            elif not all(one.path.exists() for one in known):
+                self._write(originals, patient)  # they were made on another machine; the same bytes come out
+                known = deliveries.objects_of_job(self._ledger, job_id, patient.digest)
+            return Corrected(patient.digest, known)
 
-    def _write(self, originals: Sequence[StoredObject], patient: PatientAtPeer) -> None:
+    def _write(
+        self, originals: Sequence[StoredObject], patient: PatientAtPeer
+    ) -> list[tuple[StoredObject, StoredObject, str]]:
         try:
             results = [dcmread(one.path) for one in originals]
         except (OSError, InvalidDicomError) as error:
@@ -72,6 +79,11 @@ class Corrections:
             new_uid = SOPInstanceUID(_instance_uid(content))
             new = replace(original, id=new_id(), path=path, sop_instance_uid=new_uid)
             written.append((original, new, hashlib.sha256(content).hexdigest()))
+        return written
+
+    def _record(
+        self, written: Sequence[tuple[StoredObject, StoredObject, str]], patient: PatientAtPeer
+    ) -> None:
         deliveries.keep_corrected(self._ledger, written, patient.digest, time.time())
 
 

@@ -115,7 +115,7 @@ class Node:
         if Role.RECEIVE in self._roles:
             self._start_receiving(ledger, spool, holdings)
         if Role.DELIVER in self._roles:
-            self._start_delivering(ledger)
+            self._start_delivering(ledger, holdings)
         for loop in self._loops:
             loop.start()
         self._say_that_it_runs(ledger)
@@ -131,10 +131,10 @@ class Node:
         self._loops.append(self._completion_loop(ledger, holdings))
         self._loops.append(self._loop(SHELVING_BELL, lambda: shelving.step() > 0, _SHELVING_POLL_S))
 
-    def _start_delivering(self, ledger: Ledger) -> None:
+    def _start_delivering(self, ledger: Ledger, holdings: Holdings) -> None:
         corrections = Corrections(ledger, Spool(self._settings.node.data_folder))
         for peer in self._settings.peers:
-            self._loops.append(self._courier_loop(ledger, peer, corrections))
+            self._loops.append(self._courier_loop(ledger, peer, corrections, holdings))
 
     def _process(self, role: Role) -> str:
         """Return the identity of this process in the ledger."""
@@ -196,13 +196,16 @@ class Node:
             completion.next_look_s,
         )
 
-    def _courier_loop(self, ledger: Ledger, peer: PeerSettings, corrections: Corrections) -> Loop:
+    def _courier_loop(
+        self, ledger: Ledger, peer: PeerSettings, corrections: Corrections, holdings: Holdings
+    ) -> Loop:
         courier = Courier(
             self._settings,
             peer,
             ledger,
             f"{self._process(Role.DELIVER)}-{peer.name}"[:64],
             correct=corrections,
+            bring=holdings.bring_results,
         )
         return self._loop(lane_name(peer.name), lambda: courier.step() > 0, _COURIER_POLL_S)
 

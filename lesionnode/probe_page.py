@@ -31,11 +31,19 @@ def print_probe(peer: PeerSettings, found: Probed, console: Console | None = Non
     if found.unreachable:
         out.print(f"[red]FAILED [/] {peer.name}: {escape(found.unreachable)}")
         return
-    out.print(_table(f"What {peer.name} ({peer.ae_title} at {peer.host}:{peer.port}) takes", found))
+    if found.negotiates:
+        out.print(_table(f"What {peer.name} ({found.address}) takes", found))
+    else:
+        out.print(
+            f"{peer.name} ({found.address}) is there. STOW-RS has no negotiation, so what it takes shows "
+            "when results are sent: what it refuses goes in another encoding, or is given up with the reason."
+        )
     queries = "answers" if found.answers_queries else "does not answer"
-    out.print(f"It {queries} queries for studies (C-FIND), which check_patient needs.")
+    out.print(f"It {queries} queries for studies, which check_patient needs.")
     if peer.check_patient is not PatientRule.OFF and not found.answers_queries:
         out.print(f'[red]check_patient = "{peer.check_patient.value}" holds every result back.[/]')
+    if not found.negotiates:
+        return
     if not any(found.takes(one) for kind in peer.objects for one in SOP_CLASSES[kind]):
         out.print("[red]It takes none of the objects that it is to get.[/]")
         return

@@ -36,8 +36,8 @@ from lesionnode.production import Encoded, Order, Production
 from scp.completion import WORKER_BELL, destinations
 from scp.courier import ring_lanes
 
-_LEASE_S = 60.0
-_RENEW_S = 5.0
+#: The lease is renewed so many times before it would end.
+_RENEWALS = 12
 _POLL_S = 1.0
 _RETRY_S = 10.0
 _DISK_RETRY_S = 10.0
@@ -96,7 +96,8 @@ class Worker:
     def step(self) -> bool:
         """Work on one job; return whether there was one."""
         limit = self._settings.models.max_attempts
-        claimed = jobs.claim(self._ledger, self._owner, lease_s=_LEASE_S, max_attempts=limit, now=time.time())
+        lease_s = self._settings.ledger.lease_s
+        claimed = jobs.claim(self._ledger, self._owner, lease_s=lease_s, max_attempts=limit, now=time.time())
         if claimed is None:
             return False
         log = get_logger(job=claimed.id, attempt=claimed.attempt)
@@ -228,6 +229,7 @@ class Worker:
     def _lease_kept(self, claimed: ClaimedJob) -> Iterator[None]:
         """Renew the lease while the work goes on; end the process at once when the parent died."""
         done = threading.Event()
+        lease_s = self._settings.ledger.lease_s
         self._mark_progress()
 
         def keep() -> None:
@@ -238,10 +240,10 @@ class Worker:
                 if time.monotonic() - self._progress_at > _HANGS_AFTER_S:
                     get_logger().error("worker_hangs", job=claimed.id, attempt=claimed.attempt)
                     os._exit(1)  # a driver that never returns; the supervisor starts a new process
-                if time.monotonic() - renewed_at >= _RENEW_S:
+                if time.monotonic() - renewed_at >= lease_s / _RENEWALS:
                     renewed_at = time.monotonic()
                     with contextlib.suppress(Exception):
-                        jobs.renew(self._ledger, claimed, lease_s=_LEASE_S, now=time.time())
+                        jobs.renew(self._ledger, claimed, lease_s=lease_s, now=time.time())
 
         thread = threading.Thread(target=keep, name="lease", daemon=True)
         thread.start()

@@ -1,18 +1,13 @@
-"""Results out: C-STORE SCU, one lane for each peer, retried with backoff; the ledger holds every state."""
+"""Results out: one lane for each peer, retried with backoff; the ledger holds every state."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import _config
 
 from config import PatientRule, PeerSettings, Settings
 from core.errors import (
@@ -22,21 +17,19 @@ from core.errors import (
     PeerUnreachable,
     ResultEncodingError,
     SpoolError,
+    TransferBroken,
 )
 from core.log import get_logger
 from custody.doorbell import ring
-from custody.ledger import Ledger, deliveries, incidents
+from custody.ledger import Ledger, deliveries, incidents, postponing
 from custody.ledger.deliveries import Attempted, Corrected, DueDelivery, StoredObject
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.states import DeliveryState
+from scp.backoff import LanePause, wait_s
 from scp.encodings import Choice, choose_encodings
 from scp.patient_check import filed_otherwise
-from scp.requestor import open_association
-from scp.status import Verdict, verdict_of
-
-#: A lane whose process died is taken over after so long.
-LEASE_S = 600.0
-
+from scp.status import SOP_CLASS_NOT_SUPPORTED, Verdict, verdict_of, warning_in
+from scp.transports import Session, transport_to
 
 #: From a job and what a peer says of its patient to the job's objects under that patient.
 Correction = Callable[[str, Dataset], Corrected]
@@ -57,6 +50,25 @@ def _cannot_correct(_job_id: str, _filed: Dataset) -> Corrected:
     raise ResultEncodingError("Results cannot be corrected here.")
 
 
+@dataclass(slots=True)
+class _Parcel:
+    """What is known of a job while it is sent to one peer.
+
+    Parameters
+    ----------
+    offered
+        Its objects in every encoding, under the right patient.
+    there
+        By kind the variant that the peer has.
+    refused
+        SOP classes that the peer turned out not to store, whatever it accepted before.
+    """
+
+    offered: Sequence[StoredObject]
+    there: dict[str, str]
+    refused: set[str] = field(default_factory=set)
+
+
 class Courier:
     """Sends what is due to one peer.
 
@@ -74,6 +86,8 @@ class Courier:
         Clock, seconds since 1970 UTC.
     correct
         Makes results of those that are stored, under the identity that the peer gave the patient.
+    bring
+        Called with a job before its files are read: they may have been made on another machine.
     """
 
     def __init__(
@@ -84,6 +98,7 @@ class Courier:
         owner: str,
         now: Callable[[], float] = time.time,
         correct: Correction = _cannot_correct,
+        bring: Callable[[str], None] = lambda _job_id: None,
     ) -> None:
         self._settings = settings
         self._peer = peer
@@ -91,17 +106,29 @@ class Courier:
         self._owner = owner
         self._now = now
         self._correct = correct
-        # The stored bytes are sent as they are, not decoded and encoded again; the switch is global.
-        _config.STORE_SEND_CHUNKED_DATASET = True
+        self._bring = bring
+        self._transport = transport_to(settings, peer)
+        self._pause = LanePause(settings.delivery, f"{settings.node.ae_title} {peer.name}")
+        self._has_looked = False
+        # Renewed before each object, of which none takes longer than its answer may.
+        self._lease_s = settings.ledger.lease_s + settings.delivery.answer_timeout_s
 
     def step(self) -> int:
         """Send the objects of one job that are due; return how many were attempted."""
-        due = deliveries.claim_for_peer(
-            self._ledger, self._peer.name, self._owner, lease_s=LEASE_S, now=self._now()
-        )
-        if not due:
+        if self._pause.holds(self._now()):
             return 0
-        outcomes = self._send(due)
+        if not self._has_looked:
+            # A start is an occasion to try: what an earlier process put off, somebody may have mended since.
+            postponing.bring_forward(self._ledger, self._peer.name, self._now())
+            self._has_looked = True
+        due = deliveries.claim_for_peer(
+            self._ledger, self._peer.name, self._owner, lease_s=self._lease_s, now=self._now()
+        )
+        if due:
+            self._record(self._send(due))
+        return len(due)
+
+    def _record(self, outcomes: Sequence[Attempted]) -> None:
         deliveries.record(self._ledger, outcomes, self._now())
         for outcome in outcomes:
             log = get_logger(peer=self._peer.name, object=outcome.sent.sop_instance_uid)
@@ -114,7 +141,6 @@ class Courier:
                 self._tell(IncidentKind.OBJECT_LEFT_OUT, outcome, outcome.sent.kind)
             else:
                 log.warning("result_not_delivered", attempt=outcome.due.attempt, reason=outcome.reason)
-        return len(due)
 
     def _tell(self, kind: IncidentKind, outcome: Attempted, subject: str) -> None:
         """Tell loudly that a result will not arrive: nobody waits for ever without knowing."""
@@ -127,20 +153,36 @@ class Courier:
     def _send(self, due: Sequence[DueDelivery]) -> list[Attempted]:
         outcomes: list[Attempted] = []
         reason = ""
+        away: PeerUnreachable | None = None
         try:
-            for choice, association in self._choices(due):
-                outcomes.append(self._send_one(association, choice))
+            for outcome in self._attempts(due):
+                outcomes.append(outcome)
+        except PeerUnreachable as error:
+            reason, away = str(error), error
         except (DeliveryError, SpoolError) as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - border: a fault must not leave deliveries claimed
             get_logger().error("delivery_broke", peer=self._peer.name, exc_info=True)
             reason = f"internal error: {type(error).__name__}"
-        left = due[len(outcomes) :]
-        return outcomes + [self._failure(one, one.object, reason, None) for one in left]
+        left = [self._failure(one, one.object, reason, None) for one in due[len(outcomes) :]]
+        return outcomes + (left if away is None else self._rest(left, away))
 
-    def _choices(self, due: Sequence[DueDelivery]) -> Iterator[tuple[Choice, Any]]:
-        """Yield what to do about each delivery of one job, with the association that it may be sent on."""
+    def _rest(self, left: Sequence[Attempted], away: PeerUnreachable) -> list[Attempted]:
+        """Let the whole lane rest, not only the job that found its peer away; return when that one is due."""
+        now = self._now()
+        until = self._pause.begin(now, away.retry_after_s)
+        others = postponing.postpone(self._ledger, self._peer.name, str(away), until)
+        get_logger(peer=self._peer.name).warning(
+            "peer_away", reason=str(away), next_attempt_in_s=round(until - now), also_waiting=others
+        )
+        # A job on which the session broke may be the cause of it: it lets the others go first.
+        behind = others > 0 and isinstance(away, TransferBroken)
+        return [replace(one, due_at=until + (one.due_at - now if behind else 0.0)) for one in left]
+
+    def _attempts(self, due: Sequence[DueDelivery]) -> Iterator[Attempted]:
+        """Yield what became of each delivery of one job, in their order."""
         job_id, peer = due[0].job_id, self._peer.name
+        self._bring(job_id)
         chosen = self._for_the_right_patient(job_id)
         there = deliveries.delivered_to(self._ledger, job_id, peer)
         if any(one.corrected != chosen.identity for one in there):
@@ -149,10 +191,27 @@ class Courier:
         kinds = deliveries.kinds_for_peer(self._ledger, job_id, peer)
         offered = [one for one in chosen.objects if one.kind in kinds]
         fixed = {one.kind: one.variant for one in there if one.corrected == chosen.identity}
-        with open_association(self._settings, self._peer, self._contexts(offered)) as association:
-            accepted = {str(one.abstract_syntax) for one in association.accepted_contexts}
-            for choice in choose_encodings(due, offered, self._peer.form, accepted, fixed):
-                yield choice, association
+        parcel = _Parcel(offered, fixed)
+        with self._transport.session(offered) as session:
+            for one in due:
+                deliveries.renew(self._ledger, due, self._now() + self._lease_s)
+                yield self._deliver(session, one, parcel)
+
+    def _deliver(self, session: Session, due: DueDelivery, parcel: _Parcel) -> Attempted:
+        """Send one object in the best encoding, and in the next best where the peer does not store that."""
+        refusal: Attempted | None = None
+        while True:
+            accepted = set(session.accepted) - parcel.refused
+            (choice,) = choose_encodings([due], parcel.offered, self._peer.form, accepted, parcel.there)
+            if refusal is not None and not choice.accepted:
+                return refusal
+            outcome = self._send_one(session, choice)
+            if outcome.state is DeliveryState.DELIVERED:
+                parcel.there[choice.object.kind] = choice.object.variant
+            if outcome.status not in SOP_CLASS_NOT_SUPPORTED:
+                return outcome
+            refusal = outcome
+            parcel.refused.add(choice.object.sop_class_uid)
 
     def _for_the_right_patient(self, job_id: str) -> Corrected:
         """Return the objects of a job, after asking the peer whose they are where it has to be.
@@ -165,7 +224,8 @@ class Courier:
         originals = deliveries.objects_of_job(self._ledger, job_id)
         if self._peer.check_patient is PatientRule.OFF:
             return Corrected("", originals)
-        misfiled = filed_otherwise(self._settings, self._peer, [one.path for one in originals])
+        misfiled = filed_otherwise(self._transport, self._peer.name, [one.path for one in originals])
+        self._pause.end()
         if misfiled is None:
             return Corrected("", originals)
         reason = misfiled.reason
@@ -179,89 +239,30 @@ class Courier:
             incidents.note(connection, IncidentKind.PATIENT_DIFFERS, subject, reason, self._now())
         raise PatientDiffers(reason)
 
-    def _contexts(self, offered: Sequence[StoredObject]) -> list[tuple[str, str]]:
-        deflated = (DeflatedExplicitVRLittleEndian,) if self._peer.deflated else ()
-        contexts = [
-            (one.sop_class_uid, str(transfer))
-            for one in offered
-            for transfer in (
-                *deflated,
-                _stored_syntax(one.path),
-                ExplicitVRLittleEndian,
-                ImplicitVRLittleEndian,
-            )
-        ]
-        return list(dict.fromkeys(contexts))
-
-    def _send_one(self, association: Any, choice: Choice) -> Attempted:
+    def _send_one(self, session: Session, choice: Choice) -> Attempted:
         due, sent = choice.due, choice.object
         if not choice.accepted:
-            # An association stands only where at least one context was accepted: the peer takes results, and
-            # this kind of them it does not take in any encoding.
+            # A session stands only where something is accepted: the peer takes results, and this kind of them
+            # it does not take in any encoding.
             return Attempted(due, sent, DeliveryState.LEFT_OUT, choice.note, None, self._now())
         try:
-            status = _store(association, self._peer, sent)
+            status = session.send(sent)
+            self._pause.end()
         except PeerRefused as error:
+            self._pause.end()
             return self._failure(due, sent, str(error), error.status)
         except (OSError, InvalidDicomError, ValueError, AttributeError, KeyError) as error:
             # The file is gone or damaged. One such object must not hold up the lane of its peer.
             return self._failure(due, sent, f"{sent.path} cannot be sent ({type(error).__name__})", None)
-        return Attempted(due, sent, DeliveryState.DELIVERED, choice.note or None, status, self._now())
+        note = "; ".join(one for one in (choice.note, warning_in(status)) if one)
+        return Attempted(due, sent, DeliveryState.DELIVERED, note or None, status, self._now())
 
     def _failure(self, due: DueDelivery, sent: StoredObject, reason: str, status: int | None) -> Attempted:
         """Plan the next attempt: the wait doubles each time, up to the longest, for as many days as set."""
         rules = self._settings.delivery
-        wait_s = min(rules.first_retry_s * 2.0 ** min(due.attempt - 1, 30), rules.longest_retry_s)
+        # All objects of a job wait alike, so that they travel together.
+        due_at = self._now() + wait_s(rules, due.attempt, f"{due.job_id} {self._peer.name}")
         too_old = self._now() - due.created_at > rules.give_up_after_days * 86400
-        state = DeliveryState.FAILED if too_old else DeliveryState.DUE
-        return Attempted(due, sent, state, reason, status, self._now() + wait_s)
-
-
-def _store(association: Any, peer: PeerSettings, sent: StoredObject) -> int:
-    """Send one object; return its status if the peer has it now, raise otherwise."""
-    if not association.is_established:
-        raise PeerUnreachable(f"{peer.name} ended the association in the middle of the transfer")
-    accepted = {
-        str(context.transfer_syntax[0])
-        for context in association.accepted_contexts
-        if context.abstract_syntax == sent.sop_class_uid
-    }
-    try:
-        answer = association.send_c_store(_payload(sent.path, accepted))
-    except RuntimeError:  # pynetdicom's word for an association that ended since the check above
-        raise PeerUnreachable(f"{peer.name} ended the association in the middle of the transfer") from None
-    if "Status" not in answer:
-        raise PeerUnreachable(f"{peer.name} gave no answer to C-STORE")
-    status = int(answer.Status)
-    if verdict_of(status) is not Verdict.DELIVERED:
-        comment = str(answer.get("ErrorComment", "")).strip()
-        raise PeerRefused(f"{peer.name} answered 0x{status:04X}{f' ({comment})' if comment else ''}", status)
-    return status
-
-
-def _payload(path: Path, accepted: Collection[str]) -> Any:
-    """Return the object in the best transfer syntax that the peer accepted for it.
-
-    Deflated is accepted only where it was proposed. A path is sent as it is stored; a data set is encoded by
-    the library for the context of its transfer syntax, Implicit VR where that is all that is left.
-    """
-    stored = _stored_syntax(path)
-    compressed = UID(stored).is_compressed
-    if str(DeflatedExplicitVRLittleEndian) in accepted and not compressed:
-        result = dcmread(path)
-        result.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-        return result
-    if stored in accepted:
-        return path
-    result = dcmread(path)
-    if compressed:
-        result.decompress()
-    return result
-
-
-def _stored_syntax(path: Path) -> str:
-    """Return the transfer syntax of a stored object; that of most where the file cannot be read."""
-    try:
-        return str(read_file_meta_info(path).TransferSyntaxUID)
-    except (OSError, InvalidDicomError, AttributeError, ValueError, KeyError):
-        return str(ExplicitVRLittleEndian)  # sending it will say what is wrong with the file
+        hopeless = status is not None and verdict_of(status) is Verdict.NEVER
+        state = DeliveryState.FAILED if too_old or hopeless else DeliveryState.DUE
+        return Attempted(due, sent, state, reason, status, due_at)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -28,6 +29,11 @@ _PIXEL_GROUP = 0x7FE0
 _LONG_VRS = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 )
+#: All others of that table: most elements of most headers.
+_SHORT_VRS = frozenset(
+    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH"}
+    | {b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
+)
 _DEEPEST = 64
 
 
@@ -45,6 +51,8 @@ class Walked:
         How it is really encoded.
     fault
         How it is damaged, in the user's words; None for a whole data set.
+    wanted
+        The elements that were asked for, one after the other, as they are encoded: a small data set.
     """
 
     data: Buffer
@@ -52,13 +60,14 @@ class Walked:
     implicit_vr: bool
     little_endian: bool
     fault: str | None
+    wanted: bytes = b""
 
 
 class _Damage(Exception):
     """The data set cannot be followed any further."""
 
 
-def walk(data: Buffer, transfer_syntax_uid: str) -> Walked:
+def walk(data: Buffer, transfer_syntax_uid: str, wanted: Collection[int] = ()) -> Walked:
     """Walk a data set as it came over the network (without File Meta Information).
 
     Parameters
@@ -67,6 +76,8 @@ def walk(data: Buffer, transfer_syntax_uid: str) -> Walked:
         The encoded data set.
     transfer_syntax_uid
         As negotiated.
+    wanted
+        Tags of elements before the pixels that are to be put together.
 
     Returns
     -------
@@ -80,13 +91,13 @@ def walk(data: Buffer, transfer_syntax_uid: str) -> Walked:
     implicit = transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
     if not implicit and little and not _looks_explicit(data):
         implicit = True  # some senders negotiate explicit VR and send implicit
-    walker = _Walker(memoryview(data), implicit, little)
+    walker = _Walker(memoryview(data), implicit, little, wanted)
     try:
         walker.elements(len(data), depth=0)
     except _Damage as damage:
         fault = fault or str(damage)
     header_end = walker.pixels_at if walker.pixels_at is not None else walker.good_until
-    return Walked(data, header_end, implicit, little, fault)
+    return Walked(data, header_end, implicit, little, fault, b"".join(walker.found))
 
 
 def _inflate(data: Buffer) -> tuple[bytes, str | None]:
@@ -109,13 +120,16 @@ def _looks_explicit(data: Buffer) -> bool:
 class _Walker:
     """Follows one data set; remembers where the pixels begin and how far it was sound."""
 
-    def __init__(self, data: memoryview, implicit: bool, little: bool) -> None:
+    def __init__(self, data: memoryview, implicit: bool, little: bool, wanted: Collection[int]) -> None:
         self._data = data
+        self._wanted = wanted
         self._implicit = implicit
         self._order = "<" if little else ">"
+        self._short_head = struct.Struct(f"{self._order}HH2sH")
         self._at = 0
         self.pixels_at: int | None = None
         self.good_until = 0
+        self.found: list[memoryview] = []
 
     def elements(self, end: int, *, depth: int) -> None:
         """Walk elements until `end`, or until an item delimiter inside an item of undefined length."""
@@ -123,17 +137,32 @@ class _Walker:
             raise _Damage(f"sequences are nested more than {_DEEPEST} deep")
         while self._at < end:
             start = self._at
-            tag = self._tag()
-            if tag == _ITEM_END and depth:
-                self._take("<I")
-                return
             if depth == 0:
-                if tag >> 16 == _PIXEL_GROUP and self.pixels_at is None:
-                    self.pixels_at = start
                 self.good_until = start
-            self._value(tag, depth)
+            tag = self._short_element()
+            if tag is None:
+                tag = self._tag()
+                if tag == _ITEM_END and depth:
+                    self._take("<I")
+                    return
+                if depth == 0 and tag >> 16 == _PIXEL_GROUP and self.pixels_at is None:
+                    self.pixels_at = start
+                self._value(tag, depth)
+            if depth == 0 and tag in self._wanted and self.pixels_at is None:
+                self.found.append(self._data[start : self._at])
         if depth == 0:
             self.good_until = self._at
+
+    def _short_element(self) -> int | None:
+        """Step over a whole element of a plain VR and return its tag; None before any other element."""
+        if self._implicit or self._at + 8 > len(self._data):
+            return None
+        group, element, vr, length = self._short_head.unpack_from(self._data, self._at)
+        end = self._at + 8 + length
+        if vr not in _SHORT_VRS or group >= _PIXEL_GROUP or end > len(self._data):
+            return None
+        self._at = end
+        return int(group) << 16 | int(element)
 
     def _value(self, tag: int, depth: int) -> None:
         vr, length = self._vr_and_length(tag)

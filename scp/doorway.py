@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from pynetdicom.transport import ThreadedAssociationServer
 
 from config import Settings
-from config.settings import IPNetwork
+from config.values import IPNetwork
 
 #: A connection that has not asked for an association after so long is closed (the ARTIM timer, PS3.8 9.1.4).
 REQUEST_WITHIN_S = 30.0

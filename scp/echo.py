@@ -1,15 +1,12 @@
-"""C-ECHO to a peer, with a verdict that IT staff can act on."""
+"""A sign of life of a peer, with a verdict that IT staff can act on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydicom.uid import ImplicitVRLittleEndian
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-
 from config import PeerSettings, Settings
-from core.errors import PeerUnreachable
-from scp.requestor import open_association
+from core.errors import DeliveryError
+from scp.transports import transport_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +18,7 @@ class EchoVerdict:
     peer
         Its name.
     ok
-        Whether it answered C-ECHO with success.
+        Whether it answered with success.
     verdict
         What that means, in the user's words.
     """
@@ -32,16 +29,8 @@ class EchoVerdict:
 
 
 def echo(settings: Settings, peer: PeerSettings) -> EchoVerdict:
-    """Send C-ECHO to a peer; never raises for a peer that does not answer."""
+    """Ask a peer (C-ECHO, or QIDO-RS); never raises for a peer that does not answer."""
     try:
-        with open_association(settings, peer, [(Verification, ImplicitVRLittleEndian)]) as association:
-            answer = association.send_c_echo()
-    except PeerUnreachable as error:
+        return EchoVerdict(peer.name, True, transport_to(settings, peer).echo())
+    except DeliveryError as error:
         return EchoVerdict(peer.name, False, str(error))
-    if "Status" not in answer:
-        return EchoVerdict(peer.name, False, f"{peer.name} accepted the association but gave no answer")
-    if answer.Status != 0:
-        return EchoVerdict(peer.name, False, f"{peer.name} answered C-ECHO with 0x{answer.Status:04X}")
-    return EchoVerdict(
-        peer.name, True, f"{peer.ae_title} at {peer.host}:{peer.port} answers and knows our AE title"
-    )

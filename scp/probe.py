@@ -1,7 +1,8 @@
 """What a peer takes: every SOP class that this node writes, negotiated in every transfer syntax it can send.
 
 Nothing is stored: an association is opened for what the node would propose, and released again. From the
-answer follow the settings that make the most of the peer.
+answer follow the settings that make the most of the peer. A DICOMweb destination cannot be asked: STOW-RS
+has no negotiation.
 """
 
 from __future__ import annotations
@@ -23,15 +24,12 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    StudyRootQueryRetrieveInformationModelFind,
-)
 
 from config import PeerSettings, Settings
 from core.domain import ResultKind
-from core.errors import PeerUnreachable
+from core.errors import DeliveryError
 from core.forms import LABEL_MAP_SEGMENTATION_STORAGE, ReportClass, SegmentationEncoding, sop_class_name
-from scp.requestor import open_association
+from scp.transports import transport_to
 
 #: Kinds of object, each with its SOP classes in the order of the settings' values.
 SOP_CLASSES: Mapping[ResultKind, tuple[str, ...]] = {
@@ -56,17 +54,24 @@ class Probed:
 
     Parameters
     ----------
-    peer
-        Its name.
+    peer, address
+        Its name, and where it is.
     unreachable
         Why there is no answer; empty where there is one.
     accepted
         Transfer syntaxes that it accepts, by SOP Class UID.
+    negotiates
+        Whether it could be asked for that at all.
+    answers_queries
+        Whether it can be asked for a study's patient (`peers.check_patient`).
     """
 
     peer: str
+    address: str
     unreachable: str
     accepted: Mapping[str, frozenset[str]]
+    negotiates: bool = True
+    answers_queries: bool = False
 
     def takes(self, sop_class: str) -> bool:
         """Tell whether objects of a SOP class can be sent to it."""
@@ -78,11 +83,6 @@ class Probed:
             for sop_class in classes:
                 known = self.accepted.get(sop_class, frozenset())
                 yield kind, sop_class_name(sop_class), tuple(one in known for one in TRANSFER_SYNTAXES)
-
-    @property
-    def answers_queries(self) -> bool:
-        """Whether it can be asked for a study's patient (`peers.check_patient`)."""
-        return self.takes(StudyRootQueryRetrieveInformationModelFind)
 
     def proposal(self, peer: PeerSettings) -> dict[str, object]:
         """Return the keys of its ``[[peers]]`` block that should change, with what they should be.
@@ -118,15 +118,16 @@ class Probed:
 def probe(settings: Settings, peer: PeerSettings) -> Probed:
     """Ask a peer what it takes; never raises for a peer that does not answer."""
     every_class = dict.fromkeys(one for classes in SOP_CLASSES.values() for one in classes)
-    contexts = [(sop_class, transfer) for sop_class in every_class for transfer in TRANSFER_SYNTAXES]
-    query = StudyRootQueryRetrieveInformationModelFind
-    contexts += [(query, ExplicitVRLittleEndian), (query, ImplicitVRLittleEndian)]
-    accepted: dict[str, set[str]] = {}
+    transport = transport_to(settings, peer)
     try:
-        with open_association(settings, peer, contexts) as association:
-            for context in association.accepted_contexts:
-                syntaxes = accepted.setdefault(str(context.abstract_syntax), set())
-                syntaxes.add(str(context.transfer_syntax[0]))
-    except PeerUnreachable as error:
-        return Probed(peer.name, str(error), {})
-    return Probed(peer.name, "", {uid: frozenset(syntaxes) for uid, syntaxes in accepted.items()})
+        found = transport.negotiate(list(every_class), TRANSFER_SYNTAXES)
+    except DeliveryError as error:
+        return Probed(peer.name, transport.address, str(error), {})
+    return Probed(
+        peer.name,
+        transport.address,
+        "",
+        found.accepted or {},
+        negotiates=found.accepted is not None,
+        answers_queries=found.answers_queries,
+    )

@@ -9,12 +9,6 @@ from io import BytesIO
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
@@ -30,6 +24,8 @@ from scp import status
 from scp.admission import LOCAL_LIMIT_EXCEEDED, Refused, admit
 from scp.doorway import Doorway
 from scp.reception import Reception, StoreRequest
+from scp.transfer_syntaxes import prefer_transfer_syntaxes
+from scp.upper_layer import QuietRequestHandler
 
 #: Name under which completion listens for the doorbell.
 COMPLETION_BELL = "completion"
@@ -38,11 +34,6 @@ HEARTBEAT_S = 5.0
 
 #: pynetdicom rejects what is beyond its own limit without a word in the log.
 _NEVER_REACHED = 100_000
-
-#: A context may propose several transfer syntaxes and we accept one. Uncompressed data cost the least to
-#: analyse; everything else is taken in the order in which the sender prefers it.
-_PREFERRED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_AVOIDED = (ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 
 
 class Receiver:
@@ -100,9 +91,11 @@ class Receiver:
         OSError
             The port cannot be bound.
         """
-        # The one switch of pynetdicom for "every storage class, private ones too"; it is global, and this
-        # process has no other SCP.
+        # Switches of pynetdicom are global; this process has no other SCP. The one for "every storage class,
+        # private ones too":
         _config.UNRESTRICTED_STORAGE_SERVICE = True
+        # It would describe every message for a log in which it may say nothing (`core.log`).
+        _config.LOG_HANDLER_LEVEL = "none"
         self._server = self._bound(self._entity())
         self._listener = threading.Thread(target=self._server.serve_forever, name="listener", daemon=True)
         self._listener.start()
@@ -134,7 +127,10 @@ class Receiver:
         ]
         try:
             server: Any = entity.make_server(
-                (node.listen, node.port), server_class=Doorway, evt_handlers=handlers
+                (node.listen, node.port),
+                server_class=Doorway,
+                evt_handlers=handlers,
+                request_handler=QuietRequestHandler,
             )
         except OSError as error:
             what = f"cannot listen on {node.listen} port {node.port}: {error.strerror or error}"
@@ -189,7 +185,7 @@ class Receiver:
             self._note(f"{calling}@{address}", limit)
             return LOCAL_LIMIT_EXCEEDED
         reception.open_association(self._ledger, caller, self._process, self._now())
-        _prefer_transfer_syntaxes(request.presentation_context_definition_list)
+        prefer_transfer_syntaxes(request.presentation_context_definition_list)
         return None
 
     def _refuse(self, calling: str, address: str, refused: Refused) -> None:
@@ -232,22 +228,22 @@ class Receiver:
             admitted = event.assoc in self._callers
         return status.SUCCESS if admitted else status.REFUSED_NOT_AUTHORIZED
 
-    def _on_store(self, event: Any) -> Dataset:
+    def _on_store(self, event: Any) -> Dataset | int:
         with self._lock:
             caller = self._callers.get(event.assoc)
         if caller is None:
             return status.response(status.REFUSED_NOT_AUTHORIZED, "no association was admitted")
-        log = get_logger(calling_ae_title=caller.calling_ae_title, address=caller.address)
         try:
             self._taking.take(_store_request(event), caller)
         except NodeError as error:
             code = status.status_of(error)
-            log.warning("instance_refused", status=f"0x{code:04X}", reason=str(error))
+            _log(caller).warning("instance_refused", status=f"0x{code:04X}", reason=str(error))
             return status.response(code, str(error))
         except Exception as error:
+            log = _log(caller)
             log.error("instance_failed", exc_info=True)
             return status.response(status.OUT_OF_RESOURCES, f"internal error: {type(error).__name__}")
-        return status.response(status.SUCCESS)
+        return status.SUCCESS
 
     def _on_closed(self, event: Any, ended: str) -> None:
         with self._lock:
@@ -276,6 +272,10 @@ class Receiver:
                 get_logger().error("heartbeat_failed", exc_info=True)
 
 
+def _log(caller: Caller) -> Any:
+    return get_logger(calling_ae_title=caller.calling_ae_title, address=caller.address)
+
+
 def _store_request(event: Any) -> StoreRequest:
     request = event.request
     stream = request.DataSet if request.DataSet is not None else BytesIO()
@@ -288,13 +288,3 @@ def _store_request(event: Any) -> StoreRequest:
         move_originator_ae_title=str(originator).strip() if originator else None,
         move_originator_message_id=request.MoveOriginatorMessageID,
     )
-
-
-def _prefer_transfer_syntaxes(contexts: list[Any]) -> None:
-    """Put the transfer syntax that we like best first in each context; pynetdicom accepts the first."""
-    for context in contexts:
-        proposed = list(context.transfer_syntax)
-        first = [syntax for syntax in _PREFERRED if syntax in proposed]
-        last = [syntax for syntax in _AVOIDED if syntax in proposed]
-        middle = [syntax for syntax in proposed if syntax not in (*_PREFERRED, *_AVOIDED)]
-        context.transfer_syntax = [*first, *middle, *last]

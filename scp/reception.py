@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from pydicom import config as pydicom_config
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filebase import DicomBytesIO
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_file_meta_info
-from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID
+from pydicom.tag import Tag
 
 from core.ct_facts import FACT_KEYWORDS, CtFacts
 from core.ct_header import ANALYSED_SOP_CLASSES, REASON_KEYWORDS, reason_not_analysable
@@ -23,12 +20,13 @@ from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.errors import SopClassMismatch, SpoolFull, UnparsableDataSet
 from core.log import get_logger
 from core.own_results import is_own_result
-from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_tolerable_uid, patient_digest
+from core.uid import is_tolerable_uid, patient_digest
 from custody.ledger import Ledger, incidents, new_id, reception
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.reception import Caller, NewInstance
 from custody.spool import Spool
 from scp.dataset_walk import Buffer, Walked, walk
+from scp.file_meta import file_meta
 
 #: Without these it cannot be told whose image it is.
 _IDENTITY_KEYWORDS = [
@@ -47,7 +45,8 @@ _READ_KEYWORDS = [
     *FACT_KEYWORDS,
     "ContributingEquipmentSequence",
 ]
-_READ_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _READ_KEYWORDS]
+_IDENTITY_TAGS = [Tag(keyword) for keyword in _IDENTITY_KEYWORDS]
+_READ_TAGS = frozenset(int(Tag(keyword)) for keyword in _READ_KEYWORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ class Reception:
         return outcome
 
     def _take(self, request: StoreRequest, caller: Caller) -> str:
-        walked = walk(request.data, request.transfer_syntax_uid)
+        walked = walk(request.data, request.transfer_syntax_uid, _READ_TAGS)
         header = _header(walked)
         _check_identity(header, request, walked)
         if request.sop_class_uid not in ANALYSED_SOP_CLASSES and self._is_ours(header):
@@ -169,7 +168,12 @@ class Reception:
         set_aside: str | None,
     ) -> str:
         instance_id = new_id()
-        meta = _file_meta(request, caller)
+        meta = file_meta(
+            sop_class_uid=request.sop_class_uid,
+            sop_instance_uid=request.sop_instance_uid,
+            transfer_syntax_uid=request.transfer_syntax_uid,
+            source_ae_title=caller.calling_ae_title,
+        )
         path = self._spool.keep_received(series_id, instance_id, (meta, request.data))
         new = NewInstance(
             id=instance_id,
@@ -218,19 +222,18 @@ class Reception:
 
 def _header(walked: Walked) -> Dataset:
     """Parse the elements that reception needs."""
-    stream = BytesIO(bytes(walked.data[: walked.header_end]))
     try:
-        header = read_dataset(stream, walked.implicit_vr, walked.little_endian, specific_tags=_READ_TAGS)
-        for keyword in _IDENTITY_KEYWORDS:
-            header.get(keyword)  # converts the raw value, so that a damaged one shows here
+        header = read_dataset(BytesIO(walked.wanted), walked.implicit_vr, walked.little_endian)
+        for tag in _IDENTITY_TAGS:
+            header.get(tag)  # converts the raw value, so that a damaged one shows here
     # pydicom raises many kinds of errors on damaged values; all of them mean the same to the sender
     except Exception as error:  # noqa: BLE001
         raise UnparsableDataSet(f"the header cannot be read ({type(error).__name__})") from None
-    for keyword in _READ_KEYWORDS:
+    for tag in list(header.keys()):
         try:
-            header.get(keyword)
+            header[tag]
         except Exception:  # noqa: BLE001 - the same; a bad Slice Thickness must not cost the image
-            delattr(header, keyword)
+            del header[tag]
     return header
 
 
@@ -254,18 +257,3 @@ def _why_set_aside(header: Dataset, walked: Walked, *, other_content: bool) -> s
     if other_content:
         return reception.OTHER_CONTENT
     return reason_not_analysable(header)
-
-
-def _file_meta(request: StoreRequest, caller: Caller) -> bytes:
-    """Encode preamble, prefix and File Meta Information, PS3.10 7.1."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(request.sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(request.sop_instance_uid)
-    meta.TransferSyntaxUID = UID(request.transfer_syntax_uid)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    meta.SourceApplicationEntityTitle = caller.calling_ae_title
-    stream = DicomBytesIO()
-    stream.write(b"\0" * 128 + b"DICM")
-    write_file_meta_info(stream, meta, enforce_standard=True)
-    return stream.getvalue()

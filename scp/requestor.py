@@ -9,14 +9,14 @@ from typing import Any
 
 from pynetdicom import AE, evt
 
-from config import PeerSettings, Settings
-from core.errors import PeerUnreachable
+from config import DimsePeerSettings, Settings
+from core.errors import PeerUnreachable, TransferBroken
 from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 
 @contextmanager
 def open_association(
-    settings: Settings, peer: PeerSettings, contexts: Sequence[tuple[str, str]]
+    settings: Settings, peer: DimsePeerSettings, contexts: Sequence[tuple[str, str]]
 ) -> Iterator[Any]:
     """Open an association with a peer and release it at the end.
 
@@ -31,6 +31,8 @@ def open_association(
     ------
     PeerUnreachable
         No connection, or the peer rejected the association; the message says which and what to look at.
+    TransferBroken
+        The peer accepts none of the contexts.
     """
     calling = peer.calling_ae_title or settings.node.ae_title
     entity = AE(ae_title=calling)
@@ -39,8 +41,8 @@ def open_association(
     entity.maximum_pdu_size = settings.reception.max_pdu_bytes
     entity.connection_timeout = settings.delivery.timeout_s
     entity.acse_timeout = settings.delivery.timeout_s
-    entity.dimse_timeout = max(settings.delivery.timeout_s, 120.0)  # a PACS may take long over a large SEG
-    entity.network_timeout = max(settings.delivery.timeout_s, 120.0)
+    entity.dimse_timeout = max(settings.delivery.timeout_s, settings.delivery.answer_timeout_s)
+    entity.network_timeout = entity.dimse_timeout
     for abstract, transfer in contexts:
         entity.add_requested_context(abstract, transfer)
     connected = threading.Event()
@@ -51,7 +53,7 @@ def open_association(
         evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: connected.set())],
     )
     if not association.is_established:
-        raise PeerUnreachable(_why_not(association, peer, calling, connected=connected.is_set()))
+        raise _why_not(association, peer, calling, connected=connected.is_set())
     try:
         yield association
     finally:
@@ -59,7 +61,7 @@ def open_association(
             association.release()
 
 
-def _why_not(association: Any, peer: PeerSettings, calling: str, *, connected: bool) -> str:
+def _why_not(association: Any, peer: DimsePeerSettings, calling: str, *, connected: bool) -> PeerUnreachable:
     where = f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"
     if association.is_rejected:
         primitive = association.acceptor.primitive
@@ -69,10 +71,12 @@ def _why_not(association: Any, peer: PeerSettings, calling: str, *, connected: b
             (3, 1): "it is busy",
             (3, 2): "it has too many associations open",
         }.get((primitive.result_source, primitive.diagnostic), "it gave no reason")
-        return f"{where} rejected the association: {reason}"
+        return PeerUnreachable(f"{where} rejected the association: {reason}")
     if not connected:
-        return f"{where} does not answer: nothing listens there, or a firewall is between"
+        return PeerUnreachable(f"{where} does not answer: nothing listens there, or a firewall is between")
     answer = association.acceptor.primitive
     if answer is not None and answer.result == 0:
-        return f"{where} accepted none of the proposed kinds of object"
-    return f"{where} took the connection but did not answer the association request: is it a DICOM node?"
+        return TransferBroken(f"{where} accepted none of the proposed kinds of object")
+    return PeerUnreachable(
+        f"{where} took the connection but did not answer the association request: is it a DICOM node?"
+    )

@@ -125,7 +125,10 @@ def claim_for_peer(ledger: Ledger, peer: str, owner: str, *, lease_s: float, now
     lapsed = (delivery.c.state == DeliveryState.SENDING.value) & (delivery.c.lease_until < now)
     waiting = (delivery.c.state == DeliveryState.DUE.value) & (delivery.c.due_at <= now)
     with ledger.write() as connection:
-        of_job = select(delivery.c.job_id).where(delivery.c.peer == peer, waiting | lapsed)
+        open_states = [DeliveryState.DUE.value, DeliveryState.SENDING.value]
+        of_job = select(delivery.c.job_id).where(
+            delivery.c.state.in_(open_states), delivery.c.peer == peer, waiting | lapsed
+        )
         first = connection.execute(
             select(job.c.id)
             .where(job.c.id.in_(of_job))
@@ -171,6 +174,20 @@ def claim_for_peer(ledger: Ledger, peer: str, owner: str, *, lease_s: float, now
             )
             for row in rows
         ]
+
+
+def renew(ledger: Ledger, claimed: Sequence[DueDelivery], lease_until: float) -> None:
+    """Extend the lease of claimed deliveries that are still being worked on."""
+    with ledger.write() as connection:
+        connection.execute(
+            update(delivery)
+            .where(
+                delivery.c.id.in_([one.id for one in claimed]),
+                delivery.c.state == DeliveryState.SENDING.value,
+                delivery.c.owner == claimed[0].owner,
+            )
+            .values(lease_until=lease_until)
+        )
 
 
 def objects_of_job(ledger: Ledger, job_id: str, corrected: str = "") -> list[StoredObject]:

@@ -15,8 +15,9 @@ from custody.ledger.incidents import IncidentKind
 from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import delivery, job, result_object, series_source
 
-#: A refusal has objects too: they say that there will be no result.
-_WITH_OBJECTS = (JobState.ANALYSED, JobState.REFUSED, JobState.FAILED)
+#: A refusal has objects too: they say that there will be no result. Sources of a series that was not
+#: selected are settled with nothing, so that nobody looks at them again.
+_ENDED = (JobState.ANALYSED, JobState.REFUSED, JobState.FAILED, JobState.NOT_SELECTED)
 
 
 class _Written(NamedTuple):
@@ -154,7 +155,7 @@ def settle_late_sources(ledger: Ledger, destinations: Destinations, now: float) 
         .where(
             series_source.c.settled == 0,
             series_source.c.source.in_(list(destinations.peers_of_source)),
-            job.c.state.in_([one.value for one in _WITH_OBJECTS]),
+            job.c.state.in_([one.value for one in _ENDED]),
         )
         .distinct()
     )

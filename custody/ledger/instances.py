@@ -17,7 +17,7 @@ from custody.ledger.engine import Ledger, new_id
 from custody.ledger.files import located, recorded
 from custody.ledger.jobs import ClaimedJob
 from custody.ledger.states import JobState
-from custody.ledger.tables import association, instance, job, manifest, series
+from custody.ledger.tables import association, instance, job, manifest, series, series_source
 from custody.manifest import KeptInstance, Manifest, read_manifest
 
 
@@ -183,6 +183,9 @@ def record_manifest(
             )
         )
         _queue_published(connection, series_id)
+        if sealed.manifest.generation == 0:  # there will be no results to send to anybody
+            mine = series_source.c.series_id == series_id
+            connection.execute(update(series_source).where(mine).values(settled=1))
         return True
 
 

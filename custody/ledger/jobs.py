@@ -120,7 +120,8 @@ def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now:
         waiting = and_(job.c.state == JobState.QUEUED.value, job.c.due_at <= now)
         first = (
             select(job.c.id)
-            .where(or_(waiting, overdue))
+            # The states once more, so that SQLite looks at these alone.
+            .where(job.c.state.in_([JobState.QUEUED.value, JobState.RUNNING.value]), or_(waiting, overdue))
             .order_by(job.c.lane, job.c.due_at)
             .limit(1)
             .with_for_update(skip_locked=True)  # another machine may take another one at the same moment

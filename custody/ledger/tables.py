@@ -95,6 +95,7 @@ series_source = Table(
     Column("calling_ae_title", String(16), primary_key=True),
     #: 1 once the deliveries to this source's peers exist.
     Column("settled", Integer, nullable=False),
+    Index("ix_series_source_settled", "settled"),
 )
 
 #: Instances on their way: of a series that is not sealed yet, or whose manifest is not written yet.

@@ -19,7 +19,7 @@ from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, 
 from rich.console import Console
 from rich.table import Table
 
-from config import PeerSettings, Settings
+from config import DimsePeerSettings, Settings
 from core.domain import Finding, Region, Side
 from lesionnode.demo.pacs import Arrival, SmallPacs, free_port, send
 from lesionnode.phantom.dicom import write_phantom
@@ -114,7 +114,9 @@ def _node(work: Path, pacs: SmallPacs, output: Path, console: Console) -> Iterat
 def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log_path: Path) -> None:
     """Wait until the node answers C-ECHO."""
     settings = Settings.model_validate({"node": {"ae_title": _SCANNER}, "delivery": {"timeout_s": 2}})
-    node = PeerSettings.model_validate({"name": "node", "ae_title": _NODE, "host": "127.0.0.1", "port": port})
+    node = DimsePeerSettings.model_validate(
+        {"name": "node", "ae_title": _NODE, "host": "127.0.0.1", "port": port}
+    )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from config import PeerSettings
+from config import DimsePeerSettings
 from core.domain import (
     Analysis,
     BoxedMask,
@@ -345,6 +345,6 @@ def test_the_same_analysis_gives_the_same_bytes_and_another_language_another_obj
 def test_a_peer_gets_it_only_where_it_is_asked_for() -> None:
     """It is no default: a PACS that wants it names it."""
     peer = {"name": "pacs", "ae_title": "PACS", "host": "192.0.2.10", "port": 104}
-    assert ResultKind.DOCUMENT not in PeerSettings.model_validate(peer).objects
-    asked = PeerSettings.model_validate({**peer, "objects": ["document"]})
+    assert ResultKind.DOCUMENT not in DimsePeerSettings.model_validate(peer).objects
+    asked = DimsePeerSettings.model_validate({**peer, "objects": ["document"]})
     assert asked.objects == (ResultKind.DOCUMENT,)

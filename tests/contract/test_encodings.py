@@ -161,6 +161,20 @@ def test_an_older_pacs_gets_the_older_class_of_report(office: Office) -> None:
     ]
 
 
+def test_a_pacs_that_accepts_a_class_and_refuses_its_objects_gets_another(office: Office) -> None:
+    """0x0122 to the object itself, after the negotiation said yes: the older class follows at once."""
+
+    def no_3d_reports(_number: int, arrived: Any) -> int:
+        return 0x0122 if arrived.sop_class_uid == COMPREHENSIVE_3D_SR_STORAGE else 0
+
+    with ScriptedPacs(contexts=contexts_for(*SOP_CLASS.values(), FILM[2]), answer=no_3d_reports) as pacs:
+        rows = deliver(office, pacs)
+    assert {row["state"] for row in rows.values()} == {"delivered"}
+    assert rows["measurement_report"]["variant"] == "comprehensive of binary"
+    assert "Comprehensive 3D SR Storage is not accepted" in rows["measurement_report"]["reason"]
+    assert len({one.association for one in pacs.arrived}) == 1
+
+
 def test_a_label_map_goes_to_a_peer_that_takes_it(office: Office) -> None:
     """As the settings ask, with the report that refers to it."""
     accepts = contexts_for(*SOP_CLASS.values(), FILM[2])
@@ -258,6 +272,7 @@ def test_a_compressed_object_is_sent_as_it_is_or_without_compression(office: Off
         assert office.deliveries()["overlay"]["state"] == "delivered"
         (arrived,) = pacs.arrived
         assert arrived.syntax == syntaxes[0]
+        assert arrived.sop_instance_uid == overlay.SOPInstanceUID
         if name == "1":
             assert arrived.data == encoded(overlay, JPEGBaseline8Bit)
         else:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from config import PeerSettings
+from config import DimsePeerSettings
 from core.domain import Language, ResultKind
 from sr_writer.film.page import slices_shown
 from tests.helpers.analyses import Phantom, analysis_of, encoded, results_of
@@ -80,7 +80,7 @@ def test_each_language_has_an_object_of_its_own() -> None:
 
 def test_a_peer_gets_it_only_where_it_is_asked_for() -> None:
     """Many viewers list a Key Object Selection as something they cannot show: it is no default."""
-    peer = PeerSettings.model_validate({"name": "p", "ae_title": "P", "host": "h", "port": 104})
+    peer = DimsePeerSettings.model_validate({"name": "p", "ae_title": "P", "host": "h", "port": 104})
     assert ResultKind.KEY_OBJECTS not in peer.objects
-    asked = PeerSettings.model_validate({**peer.model_dump(), "objects": ["film", "key_objects"]})
+    asked = DimsePeerSettings.model_validate({**peer.model_dump(), "objects": ["film", "key_objects"]})
     assert asked.objects == (ResultKind.FILM, ResultKind.KEY_OBJECTS)

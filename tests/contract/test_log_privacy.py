@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from core.log import PATIENT_KEYS, configure_logging, get_logger
+from custody.holdings import Holdings
 from custody.spool import Spool
 from scp.completion import Completion
 from scp.receiver import Receiver
@@ -99,7 +100,7 @@ def run_everything(folder: Path, sent: list[Store], monkeypatch: pytest.MonkeyPa
                 comments.append(str(answer_to(link, Store.of(named(ct_image(50)))).ErrorComment))
         receiver.stop(2.0)
         clock.advance(60)
-        Completion(settings, ledger, clock).step()
+        Completion(settings, ledger, Holdings(spool, ledger), clock).step()
     return comments
 
 

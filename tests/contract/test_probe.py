@@ -23,8 +23,9 @@ from core.domain import ResultKind
 from lesionnode.probe_page import print_probe
 from scp.probe import SOP_CLASSES, TRANSFER_SYNTAXES, probe
 from tests.helpers.dicom_peers import LEAVES_SOCKETS, ScriptedPacs, contexts_for
-from tests.helpers.instances import peer, settings_for
+from tests.helpers.instances import peer, settings_for, web_peer
 from tests.helpers.orthanc import Orthanc
+from tests.helpers.web_peers import Reply, ScriptedWebPacs
 
 pytestmark = [LEAVES_SOCKETS, pytest.mark.usefixtures("network")]
 
@@ -129,6 +130,23 @@ def test_the_page_can_be_read_on_a_narrow_terminal(tmp_path: Path) -> None:
     assert "…" not in page
     assert page.count("yes") == 2 * len(EVERY_CLASS)
     assert max(len(line) for line in page.splitlines()) <= 80
+
+
+def test_a_dicomweb_destination_has_no_negotiation(tmp_path: Path) -> None:
+    """The page says so, and whether queries are answered; a service that is away is named with the reason."""
+    with ScriptedWebPacs(lambda *_: Reply(200, b"[]")) as pacs:
+        to = web_peer("web", pacs.port)
+        page = _page(to, probe(settings_for(tmp_path, peers=(to,)), to))
+        assert [one.method for one in pacs.requests] == ["GET"]
+    assert "STOW-RS has no negotiation" in page
+    assert "It answers queries" in page
+    with ScriptedWebPacs(lambda *_: Reply(400)) as pacs:
+        to = web_peer("web", pacs.port, check_patient="hold")
+        page = _page(to, probe(settings_for(tmp_path, peers=(to,)), to))
+    assert 'check_patient = "hold" holds every result back' in page
+    away = _page(to, probe(settings_for(tmp_path, peers=(to,)), to))
+    assert "FAILED" in away
+    assert "nothing listens there" in away
 
 
 @pytest.mark.interop

@@ -179,12 +179,20 @@ class ScriptedPacs:
         Status for the n-th request (from 0); −1 aborts the association instead.
     reject
         A-ASSOCIATE-RJ result, source and reason for every caller, None to accept.
+    listen_on
+        Its port; 0 for any free one.
+    associations, most_at_once
+        How many there were, and the most that were open at the same moment.
     """
 
     ae_title: str = "PACS"
     contexts: Sequence[PresentationContext] = ()
     answer: Callable[[int, Arrived], int] = _says_success
     reject: tuple[int, int, int] | None = None
+    listen_on: int = 0
+    associations: int = 0
+    most_at_once: int = 0
+    _open: set[int] = field(default_factory=set)
     arrived: list[Arrived] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _server: Any = None
@@ -198,9 +206,15 @@ class ScriptedPacs:
         entity = AE(ae_title=self.ae_title)
         entity.supported_contexts = list(self.contexts)
         self._server = entity.start_server(
-            ("127.0.0.1", 0),
+            ("127.0.0.1", self.listen_on),
             block=False,
-            evt_handlers=[(evt.EVT_REQUESTED, self._requested), (evt.EVT_C_STORE, self._store)],
+            evt_handlers=[
+                (evt.EVT_REQUESTED, self._requested),
+                (evt.EVT_ACCEPTED, self._accepted),
+                (evt.EVT_RELEASED, self._ended),
+                (evt.EVT_ABORTED, self._ended),
+                (evt.EVT_C_STORE, self._store),
+            ],
         )
         return self
 
@@ -213,6 +227,16 @@ class ScriptedPacs:
         if self.reject is not None:
             event.assoc.acse.send_reject(*self.reject)
             event.assoc.kill()
+
+    def _accepted(self, event: Any) -> None:
+        with self._lock:
+            self.associations += 1
+            self._open.add(id(event.assoc))
+            self.most_at_once = max(self.most_at_once, len(self._open))
+
+    def _ended(self, event: Any) -> None:
+        with self._lock:
+            self._open.discard(id(event.assoc))
 
     def _store(self, event: Any) -> int:
         one = Arrived(
@@ -241,6 +265,7 @@ LEAVES_SOCKETS = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def network_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the libraries' global switches back for a test, and let servers stop at once."""
     monkeypatch.setattr(_config, "UNRESTRICTED_STORAGE_SERVICE", False)
+    monkeypatch.setattr(_config, "LOG_HANDLER_LEVEL", _config.LOG_HANDLER_LEVEL)
     monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", False)
     monkeypatch.setattr(pydicom.config.settings, "_reading_validation_mode", None)
     serve = socketserver.BaseServer.serve_forever

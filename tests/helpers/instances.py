@@ -13,7 +13,15 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from config import NodeSettings, PeerSettings, ReceptionSettings, Settings, SourceSettings
+from config import (
+    DicomwebPeerSettings,
+    DimsePeerSettings,
+    NodeSettings,
+    PeerSettings,
+    ReceptionSettings,
+    Settings,
+    SourceSettings,
+)
 from core.ct_header import CT_IMAGE_STORAGE
 from core.own_results import PRODUCT_MODEL_NAME, contribution_description, device_uid
 from core.uid import derived_uid
@@ -149,11 +157,17 @@ def settings_for(
     )
 
 
-def peer(name: str, port: int, **changes: Any) -> PeerSettings:
+def peer(name: str, port: int, **changes: Any) -> DimsePeerSettings:
     """Return a destination on the loopback interface."""
-    return PeerSettings.model_validate(
+    return DimsePeerSettings.model_validate(
         {"name": name, "ae_title": name.upper(), "host": "127.0.0.1", "port": port, **changes}
     )
+
+
+def web_peer(name: str, port: int, **changes: Any) -> DicomwebPeerSettings:
+    """Return a DICOMweb destination on the loopback interface."""
+    url = f"http://127.0.0.1:{port}/dicom-web"
+    return DicomwebPeerSettings.model_validate({"name": name, "kind": "dicomweb", "url": url, **changes})
 
 
 def source(name: str, *ae_titles: str, **changes: Any) -> SourceSettings:

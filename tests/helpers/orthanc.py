@@ -46,6 +46,11 @@ class Orthanc:
         """Name, AE title and port, as a node's peer."""
         return ("orthanc", AE_TITLE, self.dicom_port)
 
+    @property
+    def dicomweb(self) -> str:
+        """Root of its DICOMweb service."""
+        return f"http://127.0.0.1:{self.http_port}/dicom-web"
+
     def get(self, path: str) -> Any:
         """Return the JSON behind a path of its REST interface."""
         return json.loads(self.download(path))

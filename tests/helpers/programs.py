@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +28,17 @@ def require_file(path: Path, remedy: str) -> Path:
     if not path.exists():
         _absent(f"{path} is not there ({remedy})")
     return path
+
+
+def require_tracer() -> str:
+    """Return the path of strace, or skip (fail in CI) where there is none or it may not trace."""
+    program = require_program("strace", "strace")
+    run = subprocess.run(
+        [program, "-f", "-o", os.devnull, "true"], capture_output=True, text=True, check=False
+    )
+    if run.returncode != 0:
+        _absent(f"processes may not be traced here (ptrace): {run.stderr.strip()[-200:]}")
+    return program
 
 
 def _absent(reason: str) -> NoReturn:

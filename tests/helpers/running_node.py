@@ -30,6 +30,8 @@ class RunningNode:
         Holds everything of it.
     peers
         (name, AE title, port) of each destination.
+    web_peers
+        (name, URL) of each DICOMweb destination.
     callers
         AE titles that may send.
     options
@@ -43,6 +45,8 @@ class RunningNode:
         One of its own if left out.
     arguments, environment
         Further arguments of ``lesion-node run``, and variables that it gets.
+    launcher
+        Command line that the node's own is appended to; it has to become the node.
     """
 
     folder: Path
@@ -52,13 +56,19 @@ class RunningNode:
     source_options: str = ""
     peer_options: str = ""
     reception_options: str = ""
+    web_peers: tuple[tuple[str, str], ...] = ()
     quiet_s: float = 1.0
     wanted_port: int = 0
     data_folder: Path | None = None
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    launcher: tuple[str, ...] = ()
     port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def _run_arguments(self) -> tuple[str, ...]:
+        return ("run", "--config", str(self.config), *self.arguments)
 
     @property
     def config(self) -> Path:
@@ -90,7 +100,7 @@ class RunningNode:
             log.flush()
             before = len(self.log)
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "lesionnode", "run", "--config", str(self.config), *self.arguments],
+                [*self.launcher, sys.executable, "-m", "lesionnode", *self._run_arguments],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "COLUMNS": "200", **self.environment},
@@ -152,7 +162,11 @@ class RunningNode:
             f"{self.peer_options}\n"
             for name, title, port in self.peers
         )
-        names = ", ".join(f'"{name}"' for name, _, _ in self.peers)
+        peers += "".join(
+            f'[[peers]]\nname = "{name}"\nkind = "dicomweb"\nurl = "{url}"\n{self.peer_options}\n'
+            for name, url in self.web_peers
+        )
+        names = ", ".join(f'"{name}"' for name, *_ in (*self.peers, *self.web_peers))
         callers = ", ".join(f'"{caller}"' for caller in self.callers)
         return (
             f'[node]\nae_title = "{AE_TITLE}"\nport = {self.wanted_port}\nlisten = "127.0.0.1"\n'

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import config
-from config import load_settings
+from config import DicomwebPeerSettings, DimsePeerSettings, load_settings
 from config.settings import AnalyseRule
 from core.errors import ConfigurationError
 
@@ -242,3 +242,80 @@ def test_the_secret_of_the_storage_comes_from_the_environment_and_is_not_shown()
     assert "do-not-tell" not in repr(settings)
     assert "tell-nobody" not in repr(settings)
     assert "do-not-tell" not in settings.model_dump_json()
+
+
+WEB_PEER = '[[peers]]\nname = "web"\nkind = "dicomweb"\nurl = "https://pacs.example:8443/dicom-web/"\n'
+
+
+def test_a_peer_is_a_pacs_by_dimse_unless_it_says_otherwise(tmp_path: Path) -> None:
+    """Without `kind` everything is as it was; a DICOMweb destination has keys of its own."""
+    path = tmp_path / "node.toml"
+    path.write_text(
+        '[[peers]]\nname = "pacs"\nae_title = "PACS"\nhost = "192.0.2.1"\nport = 104\n'
+        f'{WEB_PEER}user = "node"\nobjects = ["film"]\n'
+    )
+    settings = load_settings(path, {"LESION_NODE__PEERS__1__PASSWORD": "1_0"})
+    pacs, web = settings.peers
+    assert isinstance(pacs, DimsePeerSettings)
+    assert isinstance(web, DicomwebPeerSettings)
+    assert web.url == "https://pacs.example:8443/dicom-web"
+    assert web.password is not None
+    assert web.password.get_secret_value() == "1_0"
+    assert "1_0" not in f"{settings} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+DIMSE_WITH_URL = '[[peers]]\nname = "pacs"\nae_title = "PACS"\nport = 104\nurl = "https://pacs.example"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            f"{WEB_PEER}port = 104\n",
+            ['port: belongs to peers of kind = "dimse", this one is of kind "dicomweb"'],
+        ),
+        (
+            DIMSE_WITH_URL,
+            [
+                "host: missing, wanted a value",
+                'url: belongs to peers of kind = "dicomweb", this one is of kind "dimse"',
+            ],
+        ),
+        (f"{WEB_PEER}ca_fiel = 1\n", ['ca_fiel: unknown key, did you mean "ca_file"?']),
+        (
+            f'{WEB_PEER}ca_file = "/not/there.pem"\n',
+            ['ca_file: found "/not/there.pem", wanted a file that is there'],
+        ),
+        (
+            '[[peers]]\nname = "web"\nkind = "ftp"\npassword = "hidden"\n',
+            ['kind: found "ftp", wanted "dimse" or "dicomweb"'],
+        ),
+        (f'{WEB_PEER}password = "hidden"\n', [": wanted user and password together, or neither"]),
+        (
+            f'{WEB_PEER}user = "node"\npassword = "hidden"\ntoken = "hidden"\n',
+            [": wanted either user and password, or token, not both"],
+        ),
+        (
+            f'{WEB_PEER}token = ["hidden"]\n',
+            ["token: found a value that is not shown here, wanted a valid string"],
+        ),
+    ],
+)
+def test_faults_of_destinations_say_what_belongs_where(
+    tmp_path: Path, text: str, expected: list[str]
+) -> None:
+    """A key of the other kind, a missing one, half a login: one line each, and never a secret."""
+    faults = faults_of(tmp_path, text)
+    assert [fault.split("peers[0]", 1)[1].removeprefix(".") for fault in faults] == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["pacs.example", "ftp://pacs.example", "https://", "https://pacs.example/a?b=c", "https://pacs:port/",
+     "https://node:hidden@pacs.example/dicom-web"],
+)  # fmt: skip
+def test_the_address_of_a_service_is_checked(tmp_path: Path, url: str) -> None:
+    """Scheme, host and path; credentials belong into keys of their own, and are not echoed."""
+    (fault,) = faults_of(tmp_path, f'[[peers]]\nname = "web"\nkind = "dicomweb"\nurl = "{url}"\n')
+    assert "peers[0].url: found" in fault
+    assert "hidden" not in fault

@@ -188,3 +188,19 @@ def test_a_deflate_bomb_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(walked.data) == 4096
     assert walked.fault is not None
     assert "4096 bytes" in walked.fault
+
+
+@pytest.mark.parametrize("syntax", EVERY[:-1])
+def test_wanted_elements_are_put_together(syntax: str) -> None:
+    """They are a data set of their own, in the encoding of the whole; what is not there is left out."""
+    image = ct_image()
+    item = Dataset()
+    item.ManufacturerModelName = "x"
+    image.ContributingEquipmentSequence = [item]
+    image["ContributingEquipmentSequence"].is_undefined_length = True
+    wanted = Dataset()
+    for keyword in ("SOPInstanceUID", "Rows", "ContributingEquipmentSequence"):
+        wanted[keyword] = image[keyword]
+    tags = {0x00080018, 0x00280010, 0x0018A001, 0x00081030, 0x7FE00010}
+    plain = ExplicitVRLittleEndian if syntax == DeflatedExplicitVRLittleEndian else syntax
+    assert walk(encoded(image, syntax), syntax, tags).wanted == encoded(wanted, plain)

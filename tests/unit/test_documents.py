@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from config import NodeSettings, Settings, load_settings
+from config.peers import PEER_KINDS
 from core import codes
 from core.domain import Region
 from lesionnode.cli import DEFAULT_CONFIG, EX_CONFIG, app
@@ -63,8 +64,10 @@ def _setting_fields() -> dict[str, FieldInfo]:
     fields: dict[str, FieldInfo] = {}
     for section, field in Settings.model_fields.items():
         kinds = (field.annotation, *getattr(field.annotation, "__args__", ()))
-        model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
-        fields |= {f"{section}.{key}": inner for key, inner in model.model_fields.items()}
+        models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        # What every kind of peer has is documented once, with the default of the first kind.
+        for model in PEER_KINDS.values() if section == "peers" else models:
+            fields = {f"{section}.{key}": inner for key, inner in model.model_fields.items()} | fields
     return fields
 
 

@@ -46,7 +46,7 @@ def test_results_that_are_not_dicom_lie_beside_the_others(tmp_path: Path) -> Non
 def test_the_name_appears_only_after_the_bytes_are_flushed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Order of a durable write: the new folder's name, bytes, their flush, rename, flush of the folder."""
+    """Order of a durable write: bytes, their flush, rename, flush of the folder and of its new parent."""
     spool = Spool(tmp_path)
     seen: list[str] = []
     flush_data, flush_folder = os.fdatasync, os.fsync
@@ -57,15 +57,62 @@ def test_the_name_appears_only_after_the_bytes_are_flushed(
         flush_data(descriptor)
 
     def fsync(descriptor: int) -> None:
-        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
-        seen.append(f"folder {name}")
-        assert (spool.received / "s1" / "i1.dcm").exists() == (name == "s1")
+        seen.append(f"folder {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        assert (spool.received / "s1" / "i1.dcm").exists()
         flush_folder(descriptor)
 
     monkeypatch.setattr(os, "fdatasync", fdatasync)
     monkeypatch.setattr(os, "fsync", fsync)
     spool.keep_received("s1", "i1", (b"x",))
-    assert seen == ["folder received", "data of i1.part", "folder s1"]
+    assert seen == ["data of i1.part", "folder s1", "folder received"]
+
+
+def flushed_folders(spool: Spool, monkeypatch: pytest.MonkeyPatch, *instances: str) -> list[str]:
+    """Keep instances of one series and return the names of the folders that were flushed."""
+    flushed: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        for instance in instances:
+            spool.keep_received("s1", instance, (b"x",))
+    return flushed
+
+
+def test_the_folder_of_a_series_is_entered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later instances need no flush of the folder above."""
+    flushed = flushed_folders(Spool(tmp_path), monkeypatch, "i1", "i2")
+    assert flushed == ["s1", "received", "s1"]
+
+
+def test_a_folder_that_somebody_else_just_made_is_entered_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who made it may not have flushed the folder above yet: an earlier process, or another association."""
+    spool = Spool(tmp_path)
+    (spool.received / "s1").mkdir()
+    assert flushed_folders(spool, monkeypatch, "i1") == ["s1", "received"]
+
+
+def test_a_folder_that_was_purged_is_made_and_entered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of a series may come after its images were deleted."""
+    spool = Spool(tmp_path)
+    path = spool.keep_received("s1", "i1", (b"x",))
+    path.unlink()
+    path.parent.rmdir()
+    assert flushed_folders(spool, monkeypatch, "i2") == ["s1", "received"]
+
+
+def test_a_write_that_is_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may write less than it was asked to."""
+    write_some = os.writev
+    monkeypatch.setattr(os, "writev", lambda file, parts: write_some(file, [parts[0][:3]]))
+    path = Spool(tmp_path).keep_received("s1", "i1", (b"meta", b"", memoryview(b"data of it")))
+    assert path.read_bytes() == b"metadata of it"
 
 
 def test_no_reader_ever_sees_half_a_file(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ def upgrade() -> None:
     op.add_column("series", sa.Column("flag", sa.Text()))
     op.create_index("ix_series_patient", "series", ["patient_digest"])
     op.create_index("ix_series_first_received", "series", ["first_received_at"])
+    op.create_index("ix_series_source_settled", "series_source", ["settled"])
     op.add_column(
         "instance",
         sa.Column("node", sa.String(length=32), server_default=sa.text("''"), nullable=False),
@@ -159,6 +160,7 @@ def downgrade() -> None:
     for name in ("results_purged_at", "results_package", "triage", "lane"):
         op.drop_column("job", name)
     op.drop_column("instance", "node")
+    op.drop_index("ix_series_source_settled", "series_source")
     op.drop_index("ix_series_first_received", "series")
     op.drop_index("ix_series_patient", "series")
     op.drop_column("series", "flag")
