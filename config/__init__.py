@@ -2,12 +2,14 @@
 
 from config.loader import load_settings
 from config.peers import DicomwebPeerSettings, DimsePeerSettings, PatientRule, PeerSettings
+from config.retention import RetentionSettings
 from config.settings import (
     DEFAULT_MODEL,
     AnalyseRule,
     DeliverySettings,
     ModelSettings,
     NodeSettings,
+    Priority,
     ReceptionSettings,
     Settings,
     SourceSettings,
@@ -24,7 +26,9 @@ __all__ = [
     "NodeSettings",
     "PatientRule",
     "PeerSettings",
+    "Priority",
     "ReceptionSettings",
+    "RetentionSettings",
     "Settings",
     "SourceSettings",
     "StorageSettings",

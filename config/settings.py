@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from config.peers import Peer, PeerSettings
+from config.retention import RetentionSettings
 from config.section import Section
 from config.storage import StorageSettings
 from config.values import AETitleText, NameText, NetworkText, Seconds
@@ -26,6 +27,15 @@ class AnalyseRule(StrEnum):
 
     BEST_PER_ACQUISITION = "best-per-acquisition"
     EVERY = "every"
+    NONE = "none"
+
+
+class Priority(StrEnum):
+    """Whose series go first."""
+
+    URGENT = "urgent"
+    ROUTINE = "routine"
+    LOW = "low"
 
 
 class NodeSettings(Section):
@@ -58,6 +68,12 @@ class SourceSettings(Section):
     model: NameText = DEFAULT_MODEL
     send_to: Annotated[tuple[NameText, ...], Field(min_length=1)]
     analyse: AnalyseRule = AnalyseRule.BEST_PER_ACQUISITION
+    priority: Priority = Priority.ROUTINE
+    """Whether its series are analysed and delivered before those of others, or after them."""
+    max_age_days: Annotated[float, Field(gt=0)] | None = None
+    """Scans older than this are kept and not analysed; every age is analysed where absent."""
+    series_per_hour: Annotated[int, Field(ge=1)] | None = None
+    """What it sends beyond so many analyses an hour waits as with low priority; no limit where absent."""
 
 
 class ReceptionSettings(Section):
@@ -135,6 +151,7 @@ class Settings(Section):
     results: ResultSettings = ResultSettings()
     delivery: DeliverySettings = DeliverySettings()
     storage: StorageSettings = StorageSettings()
+    retention: RetentionSettings = RetentionSettings()
 
     def peer(self, name: str) -> PeerSettings | None:
         """Return the peer of that name."""
@@ -156,6 +173,7 @@ class Settings(Section):
         return (
             faults
             + self._overlapping_sources()
+            + self.retention.cross_faults(self.reception.disk_floor_mb)
             + self.storage.cross_faults()
             + self._nested_storage()
             + self._lonely_storage()

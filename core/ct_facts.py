@@ -18,6 +18,7 @@ from core.geometry import position_along_normal_mm
 #: Elements that `CtFacts.from_header` reads; a reader may skip every other one.
 FACT_KEYWORDS = (
     "ImageType",
+    "StudyDate",
     "AcquisitionDate",
     "AcquisitionTime",
     "AcquisitionDateTime",
@@ -62,6 +63,8 @@ class CtFacts:
         Series Number (0020,0011), 0 where absent.
     matrix
         Rows and columns.
+    studied_at
+        Start of the Study Date (0008,0020) in seconds, likewise; None where absent.
     """
 
     image_type: tuple[str, ...]
@@ -75,6 +78,7 @@ class CtFacts:
     number_of_frames: int
     series_number: int
     matrix: tuple[int, int]
+    studied_at: float | None = None
 
     @classmethod
     def from_header(cls, header: Dataset) -> CtFacts:
@@ -99,6 +103,7 @@ class CtFacts:
             number_of_frames=_integer(header, "NumberOfFrames", 1),
             series_number=_integer(header, "SeriesNumber", 0),
             matrix=(_integer(header, "Rows", 0), _integer(header, "Columns", 0)),
+            studied_at=_moment(f"{header.get('StudyDate') or ''}000000"),
         )
 
     @classmethod
@@ -141,6 +146,11 @@ def _acquired_at(header: Dataset) -> float | None:
     if not text:
         date, time = str(header.get("AcquisitionDate") or ""), str(header.get("AcquisitionTime") or "")
         text = f"{date}{time}" if len(date) == 8 and time else ""
+    return _moment(text)
+
+
+def _moment(text: str) -> float | None:
+    """Read the digits of a DT value (PS3.5 6.2); None where they are no moment."""
     digits, _, fraction = text.split("+")[0].split("-")[0].partition(".")
     if not (digits.isascii() and digits.isdigit()) or len(digits) < 10:
         return None

@@ -6,6 +6,7 @@
     ├ ConfigurationError              exit status 78, every fault listed at once
     ├ SpoolError
     │  ├ SpoolFull                    C-STORE status 0xA700
+    │  │  └ DiskUnderFloor            refused before the disk is full
     │  ├ SpoolDamaged                 a file that the ledger knows is gone or is another one
     │  ├ LedgerUnavailable            C-STORE status 0xA700
     │  ├ StorageUnreachable           the shared storage; retried
@@ -65,6 +66,10 @@ class SpoolError(NodeError):
 
 class SpoolFull(SpoolError):
     """The disk is under its floor or refused a write; the sender keeps its copy and tries again."""
+
+
+class DiskUnderFloor(SpoolFull):
+    """There is less free space than reception leaves for the results of what it accepted."""
 
 
 class SpoolDamaged(SpoolError):

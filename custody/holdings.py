@@ -61,7 +61,10 @@ class Holdings:
         return self._storage.publish(_series_name(series_id, sha256), files).sha256
 
     def bring_manifests(self, series_id: str) -> None:
-        """Bring what other machines have listed of a series, so that its images are known here."""
+        """Bring what other machines have listed of a series, so that its images are known here.
+
+        Also of what is deleted: what comes of it again is compared with that.
+        """
         if self._storage is None:
             return
         for row, path in self._manifests(series_id):
@@ -75,7 +78,7 @@ class Holdings:
             return
         self.bring_manifests(series_id)
         for row, path in self._manifests(series_id):
-            if row.generation > generation or row.package_sha256 is None:
+            if row.generation > generation or row.package_sha256 is None or row.purged_at is not None:
                 continue
             listed = read_manifest(path, row.sha256).instances
             if all((path.parent / one.file).exists() for one in listed if one.set_aside is None):
@@ -142,9 +145,7 @@ class Holdings:
 
     def _manifests(self, series_id: str) -> list[tuple[Any, Path]]:
         with self._ledger.read() as connection:
-            rows = connection.execute(
-                select(manifest).where(manifest.c.series_id == series_id, manifest.c.purged_at.is_(None))
-            ).all()
+            rows = connection.execute(select(manifest).where(manifest.c.series_id == series_id)).all()
             return [(row, located(connection, row.path)) for row in rows]
 
 

@@ -8,6 +8,7 @@ Layout below the data folder::
     results/<job id>/fhir.json                the same numbers for platforms that read no DICOM; not delivered
     copies/                                   brought from shared storage (`custody.holdings`)
     unrecorded/<time>-<name>                  complete files that the ledger did not know at start-up
+    reserve                                   space that is freed when the disk is full (`custody.reserve`)
     *.part                                    writes that were cut off; deleted at start-up
 """
 
@@ -20,10 +21,11 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from core.errors import SpoolDamaged, SpoolError, SpoolFull
+from core.errors import DiskUnderFloor, SpoolDamaged, SpoolError, SpoolFull
 from custody.durable import Buffer, disk_is_full, flush_folder, write_durably
 from custody.ledger.files import COPIES
 from custody.manifest import read_manifest
+from custody.reserve import Reserve
 
 _MOST_ENTERED = 10_000
 
@@ -48,6 +50,7 @@ class Spool:
         self.received = data_folder / "received"
         self.results = data_folder / "results"
         self.unrecorded = data_folder / "unrecorded"
+        self.reserve = Reserve.beside(data_folder / "received")
         self.copies = data_folder / COPIES
         self._data_folder = data_folder
         self._floor_bytes = floor_bytes
@@ -64,10 +67,10 @@ class Spool:
         return shutil.disk_usage(self._data_folder).free
 
     def require_space(self, incoming_bytes: int = 0) -> None:
-        """Raise `SpoolFull` where taking so many bytes would bring the disk under its floor."""
+        """Raise `DiskUnderFloor` where taking so many bytes would bring the disk under its floor."""
         free = self.free_bytes()
         if free - incoming_bytes < self._floor_bytes:
-            raise SpoolFull(
+            raise DiskUnderFloor(
                 f"{free // 2**20} MiB free on the disk of {self._data_folder}, the floor is "
                 f"{self._floor_bytes // 2**20} MiB: free some space or lower reception.disk_floor_mb"
             )
@@ -125,6 +128,53 @@ class Spool:
         _require_own_names(job_id, name, ending)
         return self._write(self.results / job_id / f"{name}.{ending}", [content])
 
+    def delete_received(self, series_id: str, names: Iterable[str]) -> int:
+        """Delete received files of a series; return how many were there.
+
+        Parameters
+        ----------
+        series_id
+            Our own id.
+        names
+            As its manifest lists them. What lies elsewhere than in the spool is left alone.
+
+        Raises
+        ------
+        SpoolError
+            The file system does not let go of one.
+        """
+        folder = self.series_folder(series_id)
+        gone = sum(self._deleted(folder / name) for name in names)
+        if gone:
+            flush_folder(folder)  # or a power cut could bring back what the ledger says is gone
+        return gone
+
+    def delete_results(self, job_id: str) -> int:
+        """Delete the results of a job; return how many files there were."""
+        _require_own_names(job_id)
+        folder = self.results / job_id
+        gone = sum(self._deleted(path) for path in sorted(folder.glob("*")))
+        with contextlib.suppress(FileNotFoundError):
+            folder.rmdir()
+            flush_folder(self.results)
+        return gone
+
+    def has_results(self, job_id: str) -> bool:
+        """Whether the results of a job lie in this spool."""
+        _require_own_names(job_id)
+        return (self.results / job_id).is_dir()
+
+    def _deleted(self, path: Path) -> bool:
+        if not path.resolve().is_relative_to(self._data_folder.resolve()):
+            return False
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise SpoolError(f"{path} cannot be deleted: {error.strerror}") from None
+        return True
+
     def sweep(self, recorded: Iterable[Path], changed_since: float = 0.0) -> tuple[int, int]:
         """Tidy up after a crash.
 
@@ -169,6 +219,7 @@ class Spool:
             self._enter(path.parent)
         except OSError as error:
             if disk_is_full(error):
+                self.reserve.free()
                 raise SpoolFull(f"the disk of {self._data_folder} is full: free some space") from None
             raise SpoolError(f"{path} cannot be written: {error.strerror}") from None
         return path

@@ -179,11 +179,12 @@ def status(
     """Show what the node received, did and still has to do."""
     from custody.ledger.report import status as ledger_status
     from lesionnode.opened import opened_ledger
+    from lesionnode.retaining import disk_report
     from lesionnode.status_page import print_status
 
     settings = _settings(config)
     with opened_ledger(settings) as ledger:
-        found = ledger_status(ledger)
+        found = {**ledger_status(ledger), "disk": disk_report(settings)}
     if as_json:
         print(json.dumps(found, indent=2))
     else:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from core.errors import LedgerUnavailable, SpoolFull
 from core.log import get_logger
 from custody.doorbell import Doorbell, ring
 
@@ -62,6 +63,9 @@ class Loop:
                 try:
                     busy = self._step()
                     wait_s = 0.0 if busy else self._wait_s()
+                except (SpoolFull, LedgerUnavailable) as error:
+                    get_logger().error("service_waits_for_ledger", service=self.name, reason=str(error))
+                    wait_s = _PAUSE_AFTER_FAILURE_S
                 except Exception:  # noqa: BLE001 - border: a service's loop
                     get_logger().error("service_step_failed", service=self.name, exc_info=True)
                     wait_s = _PAUSE_AFTER_FAILURE_S

@@ -26,6 +26,7 @@ from lesionnode.installed_models import require_models
 from lesionnode.loops import Loop
 from lesionnode.paths import lock_path, node_name, open_ledger, open_storage, owner_prefix
 from lesionnode.recovery import recover
+from lesionnode.retaining import retention_loop
 from lesionnode.roles import EVERY_ROLE, Role
 from lesionnode.service_manager import notify, watchdog_interval_s
 from lesionnode.supervisor import Supervisor
@@ -130,6 +131,7 @@ class Node:
         shelving = Shelving(ledger, spool, holdings, node)
         self._loops.append(self._completion_loop(ledger, holdings))
         self._loops.append(self._loop(SHELVING_BELL, lambda: shelving.step() > 0, _SHELVING_POLL_S))
+        self._loops.append(retention_loop(self._settings, ledger, spool, holdings))
 
     def _start_delivering(self, ledger: Ledger, holdings: Holdings) -> None:
         corrections = Corrections(ledger, Spool(self._settings.node.data_folder))

@@ -51,6 +51,7 @@ def print_status(found: dict[str, Any], settings: Settings, console: Console | N
         if models:
             listed = ", ".join(f"{model} on {provider}" for model, provider in models.items())
             out.print(f"Models: {listed} (since {_clock(service['heartbeat_at'])})")
+    out.print(_disk_line(found))
     for series in found["receiving"]:
         out.print(
             f"Receiving: {series['instances']} images so far of series "
@@ -62,6 +63,35 @@ def print_status(found: dict[str, Any], settings: Settings, console: Console | N
         out.print(_delivery_table(found["deliveries"]))
     if found["incidents"]:
         out.print(_incident_table(found["incidents"]))
+
+
+def _disk_line(found: dict[str, Any]) -> str:
+    """Say how much room there is, how far back files are kept, and what had to stay longer than its days."""
+    disk, kept = found["disk"], found["kept"]
+    days = disk["days"]
+    line = (
+        f"Disk: {disk['free_mb'] / 1024:.1f} GiB free (room is made below "
+        f"{disk['make_room_below_mb'] / 1024:.1f}, images are refused below {disk['floor_mb'] / 1024:.1f}). "
+        f"Images since {_day(kept['oldest_received_at'])} ({_kept_for(days['received'])}), results since "
+        f"{_day(kept['oldest_results_at'])} ({_kept_for(days['results'])})."
+    )
+    if kept["purged_manifests"] or kept["purged_results"]:
+        line += (
+            f" Deleted in 24 hours: images of {kept['purged_manifests']} series "
+            f"({kept['purged_bytes'] / 2**30:.1f} GiB), results of {kept['purged_results']}."
+        )
+    for service in found["services"]:
+        for reason, number in service["detail"].get("held", {}).items():
+            line += f" {number} kept longer: {reason}."
+    return line
+
+
+def _kept_for(days: float | None) -> str:
+    return "until the room is needed" if days is None else f"kept {days:g} days"
+
+
+def _day(seconds: float | None) -> str:
+    return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%d %b %Y")
 
 
 def _series_table(rows: list[dict[str, Any]]) -> Table:

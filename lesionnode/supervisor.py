@@ -9,10 +9,10 @@ from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 
 from config import Settings
-from core.errors import ProviderUnavailable
+from core.errors import ProviderUnavailable, SpoolError
 from core.log import get_logger
 from custody.doorbell import ring
-from custody.ledger import Ledger, incidents, jobs, new_id
+from custody.ledger import Ledger, incidents, jobs, new_id, services
 from custody.ledger.incidents import IncidentKind
 from lesionnode.paths import owner_prefix
 from lesionnode.roles import Role
@@ -142,10 +142,20 @@ class Supervisor:
             self._lapsed_since = None
         elif self._lapsed_since is None:
             self._lapsed_since = now  # after a step of the clock it is renewed within seconds
+        elif not self._ledger_takes_writes():
+            self._lapsed_since = now  # nobody could renew it: the worker waits, with its result in its hands
         elif now - self._lapsed_since >= _LAPSED_FOR_S and self._process is not None:
             get_logger().error("worker_hangs")
             self._lapsed_since = None
             self._process.kill()
+
+    def _ledger_takes_writes(self) -> bool:
+        try:
+            services.sign_of_life(self._ledger, "supervisor", self._owner, {}, time.time())
+        except SpoolError as error:
+            get_logger().error("lease_not_renewed", reason=str(error))
+            return False
+        return True
 
     def stop(self, patience_s: float) -> None:
         """Let the worker end its job, kill it after a while, and give its claim back uncounted."""
@@ -159,4 +169,7 @@ class Supervisor:
         if process.is_alive():
             process.kill()
             process.join()
-        jobs.give_back(self._ledger, self._owner, time.time())
+        try:
+            jobs.give_back(self._ledger, self._owner, time.time())
+        except SpoolError as error:  # the next start releases the claim; the attempt counts then
+            get_logger().error("lease_not_released", reason=str(error))

@@ -10,9 +10,9 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
@@ -36,11 +36,15 @@ from lesionnode.production import Encoded, Order, Production
 from scp.completion import WORKER_BELL, destinations
 from scp.courier import ring_lanes
 
+_T = TypeVar("_T")
+
 #: The lease is renewed so many times before it would end.
 _RENEWALS = 12
 _POLL_S = 1.0
 _RETRY_S = 10.0
-_DISK_RETRY_S = 10.0
+#: Waits of a result for space: short at first, because space may come soon.
+_FIRST_DISK_RETRY_S = 1.0
+_LONGEST_DISK_RETRY_S = 10.0
 #: No step of an analysis takes so long, not even a model's first batch on a slow CPU.
 _HANGS_AFTER_S = 1800.0
 
@@ -85,6 +89,9 @@ class Worker:
             while not self._stopping.is_set() and os.getppid() == self._parent:
                 try:
                     busy = self.step()
+                except SpoolError as error:
+                    get_logger().error("worker_waits_for_ledger", reason=str(error))
+                    busy = self._stopping.wait(_POLL_S)
                 except Exception:  # noqa: BLE001 - border: the loop of a service goes on
                     get_logger().error("worker_failed", exc_info=True)
                     busy = False
@@ -121,7 +128,7 @@ class Worker:
                 log.error("analysis_broke", exc_info=True)
                 self._try_again(claimed, f"internal error: {type(error).__name__}")
                 return True
-            kept = jobs.finish(self._ledger, claimed, end, destinations(self._settings), time.time())
+            kept = self._finished(claimed, end)
         self._holdings.let_go_of_results(claimed.id)
         log.info(
             "analysis_ended" if kept else "analysis_claim_lost",
@@ -146,7 +153,7 @@ class Worker:
                 return self._holdings.publish_results(claimed.id, claimed.attempt)
             except StorageUnreachable as error:
                 get_logger().error("result_waits_for_storage", job=claimed.id, reason=str(error))
-                if self._stopping.wait(_DISK_RETRY_S):
+                if self._stopping.wait(_LONGEST_DISK_RETRY_S):
                     raise
                 self._mark_progress()
 
@@ -175,19 +182,39 @@ class Worker:
                         sha256=file.sha256,
                         variant=file.object.variant,
                         size_bytes=len(file.content),
+                        series_instance_uid=str(file.object.dataset.SeriesInstanceUID),
                     )
                 )
         return stored
 
     def _kept(self, claimed: ClaimedJob, file: Encoded) -> Path:
+        return self._once_there_is_space(
+            claimed,
+            lambda: self._spool.keep_result(claimed.id, file.name, file.content, ending=file.ending),
+        )
+
+    def _finished(self, claimed: ClaimedJob, end: JobEnd) -> bool:
+        """Record the end of a job; False where the claim was lost meanwhile.
+
+        The lease may run out while the ledger takes nothing. That costs nothing where this is the only
+        worker; where there are others, one of them may do the analysis again.
+        """
+        to = destinations(self._settings)
+        return self._once_there_is_space(
+            claimed, lambda: jobs.finish(self._ledger, claimed, end, to, time.time())
+        )
+
+    def _once_there_is_space(self, claimed: ClaimedJob, write: Callable[[], _T]) -> _T:
+        """Write until it works: a full disk must not cost a second inference, so what was made waits here."""
+        wait_s = _FIRST_DISK_RETRY_S
         while True:
             try:
-                return self._spool.keep_result(claimed.id, file.name, file.content, ending=file.ending)
+                return write()
             except SpoolError as error:
-                # A full disk must not cost a second inference: the object waits here until there is space.
                 get_logger().error("result_waits_for_disk", job=claimed.id, reason=str(error))
-                if self._stopping.wait(_DISK_RETRY_S):
+                if self._stopping.wait(wait_s):
                     raise
+                wait_s = min(2 * wait_s, _LONGEST_DISK_RETRY_S)
                 self._mark_progress()  # waiting for space is no hang
 
     def _mark_progress(self, _step: str = "", _share: float = 0.0) -> None:
@@ -197,13 +224,16 @@ class Worker:
         get_logger().error("analysis_failed", job=claimed.id, attempt=claimed.attempt, reason=reason)
         if claimed.attempt >= self._settings.models.max_attempts and self._gave_up(claimed, reason):
             return
-        jobs.try_again(
-            self._ledger,
+        self._once_there_is_space(
             claimed,
-            reason,
-            due_at=time.time() + _RETRY_S * claimed.attempt,
-            max_attempts=self._settings.models.max_attempts,
-            now=time.time(),
+            lambda: jobs.try_again(
+                self._ledger,
+                claimed,
+                reason,
+                due_at=time.time() + _RETRY_S * claimed.attempt,
+                max_attempts=self._settings.models.max_attempts,
+                now=time.time(),
+            ),
         )
 
     def _gave_up(self, claimed: ClaimedJob, reason: str) -> bool:
@@ -217,7 +247,7 @@ class Worker:
             return False
         package = self._published(claimed)
         end = JobEnd(JobState.FAILED, reason, refused_json(said, claimed.model), notice, 0, package)
-        jobs.finish(self._ledger, claimed, end, destinations(self._settings), time.time())
+        self._finished(claimed, end)
         self._holdings.let_go_of_results(claimed.id)
         ring_lanes(self._settings)
         return True
@@ -255,20 +285,26 @@ class Worker:
 
 
 def _predecessors(replaced: Sequence[Replaced]) -> Iterator[Predecessor]:
-    """Yield what a new result replaces; the files say in which series it stands."""
+    """Yield what a new result replaces."""
     for earlier in replaced:
         one = earlier.stored
-        try:
-            header = dcmread(one.path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
-            series = str(header.SeriesInstanceUID)
-        except (OSError, InvalidDicomError, ValueError, AttributeError, KeyError):
-            get_logger().warning("replaced_result_unreadable", object=one.sop_instance_uid)
-            continue
-        yield Predecessor(
-            kind=ResultKind(one.kind),
-            variant=one.variant,
-            series_instance_uid=series,
-            sop_class_uid=one.sop_class_uid,
-            sop_instance_uid=one.sop_instance_uid,
-            peers=earlier.peers,
-        )
+        series = one.series_instance_uid or _series_of_file(one)
+        if series is not None:
+            yield Predecessor(
+                kind=ResultKind(one.kind),
+                variant=one.variant,
+                series_instance_uid=series,
+                sop_class_uid=one.sop_class_uid,
+                sop_instance_uid=one.sop_instance_uid,
+                peers=earlier.peers,
+            )
+
+
+def _series_of_file(one: StoredResult) -> str | None:
+    """Return the series of a result where the ledger does not name it: a corrected one, or an old one."""
+    try:
+        header = dcmread(one.path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+        return str(header.SeriesInstanceUID)
+    except (OSError, InvalidDicomError, ValueError, AttributeError, KeyError):
+        get_logger().warning("replaced_result_unreadable", object=one.sop_instance_uid)
+        return None

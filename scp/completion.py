@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -27,8 +27,10 @@ from custody.ledger.destinations import Destinations, Wish, settle_late_sources
 from custody.ledger.dialect import lock_series
 from custody.ledger.states import JobState
 from scp.acquisitions import acquisition_of, match
+from scp.intake import lane_of, why_not_analysed
 from scp.receiver import HEARTBEAT_S
 from scp.selection import Candidate, choose
+from scp.sent_again import why_not_again
 
 #: Name under which the worker listens for the doorbell.
 WORKER_BELL = "worker"
@@ -36,6 +38,7 @@ WORKER_BELL = "worker"
 SHELVING_BELL = "shelving"
 #: An association whose process gave no sign for so long is held to be dead.
 _DEAD_AFTER_S = 6 * HEARTBEAT_S
+_HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,17 @@ class _Ready:
     open_series: OpenSeries
     facts: tuple[CtFacts, ...]
     acquisition: KnownAcquisition
-    source: SourceSettings | None
-    every: bool
+    sources: tuple[SourceSettings, ...]
+    unwanted: str | None
     evidence: str
+
+    @property
+    def every(self) -> bool:
+        return any(source.analyse is AnalyseRule.EVERY for source in self.sources)
+
+    @property
+    def model(self) -> str:
+        return self.sources[0].model if self.sources else DEFAULT_MODEL
 
 
 class Completion:
@@ -152,9 +163,9 @@ class Completion:
             members = [one for one in ready if one.acquisition.id == scan]
             if scan in scans_open and not all(one.every for one in members):
                 continue  # another reconstruction of this scan is still coming in
-            sealed += self._decide(connection, members)
-        for sealing in sealed:
-            completion.seal(connection, sealing, now, publish=self._holdings.shared)
+            for sealing in self._decide(connection, members, now):
+                completion.seal(connection, sealing, now, publish=self._holdings.shared)
+                sealed.append(sealing)
         return sealed
 
     def _ready(self, connection: Connection, one: OpenSeries, now: float) -> _Ready:
@@ -163,14 +174,14 @@ class Completion:
         scan = match(acquisition_of(facts, new_id()), known)
         completion.keep_acquisition(connection, one.study_instance_uid, one.patient_digest, scan)
         sources = [self._settings.source(name) for name in completion.sources_of(connection, one.series_id)]
-        configured = [source for source in sources if source is not None]
+        configured = tuple(source for source in sources if source is not None)
         callers = " and ".join(sorted(one.callers))
         return _Ready(
             open_series=one,
             facts=facts,
             acquisition=scan,
-            source=next(iter(configured), None),
-            every=any(source.analyse is AnalyseRule.EVERY for source in configured),
+            sources=configured,
+            unwanted=why_not_analysed(configured, facts, now),
             evidence=(
                 f"{one.count} images; {now - one.last_received_at:.1f} s without another one; "
                 f"no open association of {callers}"
@@ -178,32 +189,46 @@ class Completion:
             ),
         )
 
-    def _decide(self, connection: Connection, members: list[_Ready]) -> list[Sealing]:
-        """Choose among the complete series of one scan, and those of it that were analysed before."""
+    def _decide(self, connection: Connection, members: list[_Ready], now: float) -> Iterator[Sealing]:
+        """Choose among the complete series of one scan, and those of it that were analysed before.
+
+        Each is sealed before the next one is asked for: it counts in its source's rate.
+        """
         earlier = completion.analysed_series_of(connection, members[0].acquisition.id)
-        candidates = [Candidate(one.open_series.series_id, one.facts) for one in members]
+        wanted = [one for one in members if one.unwanted is None]
+        losers = self._losers(connection, wanted, earlier)
+        for one in members:
+            series_id = one.open_series.series_id
+            reason = one.unwanted
+            # A series that was analysed before is analysed again when more of it comes.
+            if reason is None and not one.every and series_id not in earlier:
+                reason = losers.get(series_id)
+            reason = reason or why_not_again(connection, one.open_series)
+            yield Sealing(
+                open_series=one.open_series,
+                acquisition_id=one.acquisition.id,
+                state=JobState.QUEUED if reason is None else JobState.NOT_SELECTED,
+                reason=reason,
+                evidence=one.evidence,
+                model=one.model,
+                lane=lane_of(
+                    one.sources, lambda source: completion.sealed_since(connection, source, now - _HOUR_S)
+                ),
+            )
+
+    def _losers(
+        self, connection: Connection, wanted: list[_Ready], earlier: Mapping[str, bool]
+    ) -> Mapping[str, str]:
+        """Return which of these series another one of the scan is better than, and why."""
+        candidates = [Candidate(one.open_series.series_id, one.facts) for one in wanted]
+        if not candidates:
+            return {}
         here = {candidate.series_id for candidate in candidates}
         for series_id, fruitful in earlier.items():
             if fruitful and series_id not in here:
-                facts = completion.facts_of(connection, series_id)
+                facts = completion.facts_of_analysed(connection, series_id)
                 candidates.append(Candidate(series_id, tuple(CtFacts.from_json(fact) for fact in facts)))
-        best, losers = choose(candidates)
-        sealed = []
-        for one in members:
-            series_id = one.open_series.series_id
-            # A series that was analysed before is analysed again when more of it comes.
-            wanted = one.every or series_id == best.series_id or series_id in earlier
-            sealed.append(
-                Sealing(
-                    open_series=one.open_series,
-                    acquisition_id=one.acquisition.id,
-                    state=JobState.QUEUED if wanted else JobState.NOT_SELECTED,
-                    reason=None if wanted else losers[series_id],
-                    evidence=one.evidence,
-                    model=one.source.model if one.source is not None else DEFAULT_MODEL,
-                )
-            )
-        return sealed
+        return choose(candidates)[1]
 
 
 def _more_may_come(one: OpenSeries, busy: Mapping[str, float], quiet_from: float) -> bool:

@@ -110,11 +110,20 @@ class Courier:
         self._transport = transport_to(settings, peer)
         self._pause = LanePause(settings.delivery, f"{settings.node.ae_title} {peer.name}")
         self._has_looked = False
+        #: What became of objects that were sent, until the ledger has it.
+        self._outcomes: list[Attempted] = []
         # Renewed before each object, of which none takes longer than its answer may.
         self._lease_s = settings.ledger.lease_s + settings.delivery.answer_timeout_s
 
     def step(self) -> int:
-        """Send the objects of one job that are due; return how many were attempted."""
+        """Send the objects of one job that are due; return how many were attempted.
+
+        Raises
+        ------
+        SpoolError
+            The ledger takes nothing. What became of objects that were sent is recorded in the next step.
+        """
+        self._record_outcomes()
         if self._pause.holds(self._now()):
             return 0
         if not self._has_looked:
@@ -125,11 +134,16 @@ class Courier:
             self._ledger, self._peer.name, self._owner, lease_s=self._lease_s, now=self._now()
         )
         if due:
-            self._record(self._send(due))
+            self._outcomes = self._send(due)
+            self._record_outcomes()
         return len(due)
 
-    def _record(self, outcomes: Sequence[Attempted]) -> None:
-        deliveries.record(self._ledger, outcomes, self._now())
+    def _record_outcomes(self) -> None:
+        """Record what became of what was sent; kept until that works, or it would be sent once more."""
+        if not self._outcomes:
+            return
+        deliveries.record(self._ledger, self._outcomes, self._now())
+        outcomes, self._outcomes = self._outcomes, []
         for outcome in outcomes:
             log = get_logger(peer=self._peer.name, object=outcome.sent.sop_instance_uid)
             if outcome.state is DeliveryState.DELIVERED:

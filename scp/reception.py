@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ from pydicom.tag import Tag
 from core.ct_facts import FACT_KEYWORDS, CtFacts
 from core.ct_header import ANALYSED_SOP_CLASSES, REASON_KEYWORDS, reason_not_analysable
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
-from core.errors import SopClassMismatch, SpoolFull, UnparsableDataSet
+from core.errors import DiskUnderFloor, SopClassMismatch, SpoolError, SpoolFull, UnparsableDataSet
 from core.log import get_logger
 from core.own_results import is_own_result
 from core.uid import is_tolerable_uid, patient_digest
@@ -134,7 +135,10 @@ class Reception:
             )
             raise
         except SpoolFull as error:
-            self._note(IncidentKind.DISK_UNDER_FLOOR, "data folder", str(error))
+            under_floor = isinstance(error, DiskUnderFloor)
+            kind = IncidentKind.DISK_UNDER_FLOOR if under_floor else IncidentKind.DISK_FULL
+            with contextlib.suppress(SpoolError):  # a ledger without space cannot even take this
+                self._note(kind, "data folder", str(error))
             raise
         self.outcomes[outcome] += 1
         return outcome
@@ -151,8 +155,10 @@ class Reception:
         self._bring_manifests(series_id)
         known = reception.known_contents(self._ledger, series_id, str(header.SOPInstanceUID))
         if sha256 in known:
-            reception.record_source(self._ledger, series_id, caller, self._now())
-            return "identical"
+            content = (str(header.SOPInstanceUID), sha256)
+            if reception.record_identical(self._ledger, series_id, caller, content, self._now()):
+                return "identical"
+            known = reception.known_contents(self._ledger, series_id, str(header.SOPInstanceUID))
         # A damaged copy that came first must not keep the whole one out.
         other_content = None in known.values()
         set_aside = _why_set_aside(header, walked, other_content=other_content)
@@ -192,7 +198,12 @@ class Reception:
             facts=CtFacts.from_header(header).as_json() if set_aside is None else None,
             node=self._node,
         )
-        if not reception.record_instance(self._ledger, series_id, caller, new, self._now()):
+        try:
+            recorded = reception.record_instance(self._ledger, series_id, caller, new, self._now())
+        except SpoolFull:
+            path.unlink(missing_ok=True)  # each attempt of the sender would leave another one
+            raise
+        if not recorded:
             path.unlink(missing_ok=True)  # the same content came on another association at the same moment
             return "identical"
         return "kept" if set_aside is None else "set_aside"

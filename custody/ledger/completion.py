@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select, update
 
 from custody.ledger import instances, postgresql
 from custody.ledger.engine import new_id
-from custody.ledger.states import JobState
+from custody.ledger.states import JobState, Lane
 from custody.ledger.tables import acquisition, association, instance, job, series, series_source
 
 
@@ -78,6 +78,8 @@ class Sealing:
         Why it was held to be complete.
     model
         Name of the model package that looks at it.
+    lane
+        Whose turn it is, in the analysis and in delivery.
     """
 
     open_series: OpenSeries
@@ -86,6 +88,7 @@ class Sealing:
     reason: str | None
     evidence: str
     model: str
+    lane: Lane = Lane.ROUTINE
 
 
 def lock_sealing(connection: Connection) -> None:
@@ -158,6 +161,41 @@ def facts_of(connection: Connection, series_id: str) -> list[Mapping[str, Any]]:
     """Return the header facts of every analysable instance of a series, all generations."""
     kept = instances.of_series(connection, series_id)
     return [one.facts for one in kept if one.set_aside is None and one.facts is not None]
+
+
+def facts_of_analysed(connection: Connection, series_id: str) -> list[Mapping[str, Any]]:
+    """Return the same of a series that was analysed before, whether its images are here still or deleted."""
+    deleted = [one.facts for one in instances.deleted_images(connection, series_id) if one.facts is not None]
+    return [*facts_of(connection, series_id), *deleted]
+
+
+def newest_result(connection: Connection, series_id: str) -> tuple[int, float] | None:
+    """Return generation and time of the newest result of a series that is still here; None for none."""
+    found = connection.execute(
+        select(job.c.generation, job.c.finished_at)
+        .where(
+            job.c.series_id == series_id,
+            job.c.state == JobState.ANALYSED.value,
+            job.c.results_purged_at.is_(None),
+        )
+        .order_by(job.c.generation.desc())
+        .limit(1)
+    ).first()
+    return (found.generation, found.finished_at) if found is not None else None
+
+
+def sealed_since(connection: Connection, source: str, since: float) -> int:
+    """Return how many series of a source were sealed for analysis since then."""
+    return connection.execute(
+        select(func.count())
+        .select_from(job)
+        .join(series_source, series_source.c.series_id == job.c.series_id)
+        .where(
+            job.c.sealed_at >= since,
+            job.c.state != JobState.NOT_SELECTED.value,
+            series_source.c.source == source,
+        )
+    ).scalar_one()
 
 
 def sources_of(connection: Connection, series_id: str) -> list[str]:
@@ -265,6 +303,7 @@ def seal(connection: Connection, sealing: Sealing, now: float, *, publish: bool 
             reason=sealing.reason,
             evidence=sealing.evidence,
             model=sealing.model,
+            lane=sealing.lane.value,
             sealed_at=now,
             due_at=now,
             attempt=0,

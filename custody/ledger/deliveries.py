@@ -235,6 +235,7 @@ def keep_corrected(
             values = {
                 "id": new.id,
                 "sop_instance_uid": new.sop_instance_uid,
+                "series_instance_uid": None,
                 "path": recorded(connection, new.path),
                 "sha256": sha256,
                 "corrected": corrected,

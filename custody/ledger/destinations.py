@@ -86,7 +86,11 @@ def create_deliveries(connection: Connection, series_id: str, destinations: Dest
     written = connection.execute(
         select(result_object.c.id, result_object.c.job_id, result_object.c.kind, result_object.c.variant)
         .join_from(result_object, job)
-        .where(job.c.series_id == series_id, result_object.c.corrected == "")
+        .where(
+            job.c.series_id == series_id,
+            result_object.c.corrected == "",
+            job.c.results_purged_at.is_(None),  # what is deleted cannot be sent
+        )
         .order_by(job.c.generation, result_object.c.position)
     ).all()
     existing = connection.execute(

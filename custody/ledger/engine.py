@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,8 +21,11 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from core.errors import LedgerUnavailable, SpoolError, SpoolFull
 from custody.ledger import files, postgresql, sqlite
 from custody.ledger.group_commit import GroupCommit
+from custody.reserve import Reserve
 
 _T = TypeVar("_T")
+#: A disk with less is full.
+_NO_SPACE_BYTES = 2**20
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -57,6 +61,8 @@ class Ledger:
         # growing steps. PostgreSQL needs none.
         self._writing = threading.Lock()
         self._group = GroupCommit(self.write)
+        # For a full disk. PostgreSQL has a disk of its own.
+        self._reserve = Reserve.beside(Path(self.name)) if self._on_sqlite else None
 
     @property
     def shared(self) -> bool:
@@ -144,9 +150,21 @@ class Ledger:
                 with self._engine.begin() as connection:
                     yield connection
         except OperationalError as error:
-            if _is_disk_full(error):
-                raise SpoolFull(f"the disk of the ledger {self.name} is full: free some space") from error
-            raise self._unusable(error) from error
+            raise self._as_ours(error) from error
+
+    def _as_ours(self, error: OperationalError) -> SpoolError:
+        """Say what a failed transaction means, and free the reserve where the disk is full."""
+        if not self._is_disk_full(error):
+            return self._unusable(error)
+        if self._reserve is not None:
+            self._reserve.free()
+        return SpoolFull(f"the disk of the ledger {self.name} is full: free some space")
+
+    def _is_disk_full(self, error: OperationalError) -> bool:
+        said = str(error.orig)
+        if self._on_sqlite and "disk I/O error" in said:  # its word where the shared memory cannot grow
+            return shutil.disk_usage(Path(self.name).parent).free < _NO_SPACE_BYTES
+        return "disk is full" in said or getattr(error.orig, "sqlstate", None) == "53100"
 
     def write_together(self, work: Callable[[Connection], _T], order: str = "") -> _T:
         """Do a piece of work in a transaction that others in this process may share.
@@ -166,8 +184,16 @@ class Ledger:
         -------
         object
             What `work` returned; it is committed then.
+
+        Raises
+        ------
+        SpoolFull, LedgerUnavailable
+            As for `write`.
         """
-        return self._group.run(work, order)
+        try:
+            return self._group.run(work, order)
+        except OperationalError as error:  # of this piece of work alone
+            raise self._as_ours(error) from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -199,8 +225,3 @@ def _url(location: Path | str) -> URL:
             "postgresql+psycopg://user:password@host/database; leave it empty for SQLite"
         )
     return url.set(drivername="postgresql+psycopg")
-
-
-def _is_disk_full(error: OperationalError) -> bool:
-    said = str(error.orig)
-    return "disk is full" in said or getattr(error.orig, "sqlstate", None) == "53100"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DatabaseError
 
 _T = TypeVar("_T")
 
@@ -70,9 +71,18 @@ class GroupCommit:
             piece.done = True
 
     def _do(self, connection: Connection, piece: _Piece) -> None:
-        """Do one piece inside a savepoint, so that its failure undoes nothing of the others."""
+        """Do one piece inside a savepoint, so that its failure undoes nothing of the others.
+
+        Where the savepoint is gone with it, so is the whole transaction (SQLite on a full disk): the original
+        error is raised then, and none of the batch is done.
+        """
+        savepoint = connection.begin_nested()
         try:
-            with connection.begin_nested():
-                piece.outcome = piece.work(connection)
+            piece.outcome = piece.work(connection)
+            savepoint.commit()
         except Exception as error:  # noqa: BLE001 - raised again in the thread whose work it was
             piece.error = error
+            try:
+                savepoint.rollback()
+            except DatabaseError:
+                raise error from None

@@ -20,6 +20,7 @@ class IncidentKind(StrEnum):
     INSTANCE_REFUSED = "instance_refused"
     INSTANCE_SET_ASIDE = "instance_set_aside"
     DISK_UNDER_FLOOR = "disk_under_floor"
+    DISK_FULL = "disk_full"
     OWN_RESULT_RETURNED = "own_result_returned"
     FILES_UNRECORDED = "files_unrecorded"
     FILES_MISSING = "files_missing"

@@ -50,15 +50,26 @@ def shelved(connection: Connection, series_id: str) -> Iterator[KeptInstance]:
 
     A manifest that cannot be read counts as empty: what it held is stored again if it comes again.
     """
-    for listed in _manifests(connection, series_id):
-        path = located(connection, listed.path)
-        try:
-            known = read_manifest(path, listed.sha256).instances
-        except SpoolDamaged as error:
-            get_logger().error("manifest_unreadable", series=series_id, reason=str(error))
-            continue
-        for one in known:
-            yield _absolute(one, path)
+    for path, one in _readable(connection, series_id):
+        yield _absolute(one, path)
+
+
+def contents_under(
+    connection: Connection, series_id: str, sop_instance_uid: str
+) -> Iterator[tuple[str, str | None]]:
+    """Yield what the manifests have under a SOP Instance UID: digest, and why it was set aside."""
+    for _, one in _readable(connection, series_id):
+        if one.sop_instance_uid == sop_instance_uid:
+            yield one.sha256, one.set_aside
+
+
+def deleted_images(connection: Connection, series_id: str) -> list[KeptInstance]:
+    """Return the images of a series that were sealed with it and whose files retention has deleted."""
+    return [
+        one
+        for _, one in _readable(connection, series_id, deleted=True)
+        if one.set_aside is None and one.generation is not None
+    ]
 
 
 def of_generation(connection: Connection, series_id: str, generation: int) -> list[KeptInstance]:
@@ -252,10 +263,27 @@ def _kept(row: Any) -> KeptInstance:
     )
 
 
-def _manifests(connection: Connection, series_id: str) -> Sequence[Any]:
+def _readable(
+    connection: Connection, series_id: str, *, deleted: bool = False
+) -> Iterator[tuple[Path, KeptInstance]]:
+    """Yield what the manifests of a series list; one that cannot be read counts as empty."""
+    for listed in _manifests(connection, series_id, deleted=deleted):
+        path = located(connection, listed.path)
+        try:
+            known = read_manifest(path, listed.sha256).instances
+        except SpoolDamaged as error:
+            get_logger().error("manifest_unreadable", series=series_id, reason=str(error))
+            continue
+        for one in known:
+            yield path, one
+
+
+def _manifests(connection: Connection, series_id: str, *, deleted: bool = False) -> Sequence[Any]:
+    """Return the manifests of a series whose files are here, or those whose files were deleted."""
+    purged = manifest.c.purged_at
     return connection.execute(
         select(manifest.c.path, manifest.c.sha256)
-        .where(manifest.c.series_id == series_id, manifest.c.purged_at.is_(None))
+        .where(manifest.c.series_id == series_id, purged.is_not(None) if deleted else purged.is_(None))
         .order_by(manifest.c.generation, manifest.c.written_at)
     ).all()
 

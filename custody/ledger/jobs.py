@@ -14,7 +14,8 @@ from core.log import get_logger
 from custody.ledger.destinations import Destinations, create_deliveries, supersede_deliveries
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.files import located, recorded
-from custody.ledger.states import DeliveryState, JobState
+from custody.ledger.lanes import low_lane_starves
+from custody.ledger.states import DeliveryState, JobState, Lane
 from custody.ledger.tables import delivery, job, result_object, series
 
 
@@ -69,6 +70,7 @@ class StoredResult:
     sha256: str
     variant: str = ""
     size_bytes: int = 0
+    series_instance_uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,9 @@ def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now:
     A job that broke its last attempt off is handed out once more, for the word about it only
     (`ClaimedJob.attempt` is beyond the most then). One that kills even that is set to failed here: a series
     that kills the worker must not do so for ever.
+
+    Lanes go in their order, and in each whatever was due first; only where the low lane starves
+    (`custody.ledger.lanes`) it has one turn.
     """
     overdue = and_(job.c.state == JobState.RUNNING.value, job.c.lease_until < now)
     with ledger.write() as connection:
@@ -118,10 +123,13 @@ def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now:
         for failed in given_up:
             get_logger().error("analysis_failed", job=failed.id, attempt=failed.attempt, reason=reason)
         waiting = and_(job.c.state == JobState.QUEUED.value, job.c.due_at <= now)
+        due = or_(waiting, overdue)
+        if low_lane_starves(connection, now):
+            due = and_(waiting, job.c.lane == Lane.LOW.value)
         first = (
             select(job.c.id)
             # The states once more, so that SQLite looks at these alone.
-            .where(job.c.state.in_([JobState.QUEUED.value, JobState.RUNNING.value]), or_(waiting, overdue))
+            .where(job.c.state.in_([JobState.QUEUED.value, JobState.RUNNING.value]), due)
             .order_by(job.c.lane, job.c.due_at)
             .limit(1)
             .with_for_update(skip_locked=True)  # another machine may take another one at the same moment
@@ -181,6 +189,8 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
                 results_package=end.package,
                 finished_at=now,
                 lease_until=None,
+                results_purged_at=None,  # an earlier end of the same job may have had results that are gone
+                results_gone_at=None,
             )
         )
         if done.rowcount != 1:
@@ -196,6 +206,7 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
                     corrected="",
                     sop_class_uid=stored.sop_class_uid,
                     sop_instance_uid=stored.sop_instance_uid,
+                    series_instance_uid=stored.series_instance_uid,
                     path=recorded(connection, stored.path),
                     sha256=stored.sha256,
                     size_bytes=stored.size_bytes,
@@ -302,12 +313,13 @@ def _claimed(connection: Connection, row: Any) -> ClaimedJob:
 
 
 def replaced_jobs(ledger: Ledger, claimed: ClaimedJob) -> list[str]:
-    """Return the jobs of earlier generations of a job's series."""
+    """Return the jobs of earlier generations of a job's series whose results were published."""
     with ledger.read() as connection:
         found = select(job.c.id).where(
             job.c.series_id == claimed.series_id,
             job.c.generation < claimed.generation,
             job.c.results_package.is_not(None),
+            job.c.results_purged_at.is_(None),  # what is to be cited of them is in the ledger
         )
         return list(connection.execute(found).scalars())
 
@@ -347,6 +359,7 @@ def replaced(ledger: Ledger, claimed: ClaimedJob) -> tuple[Replaced, ...]:
                 path=paths[row.id],
                 sha256=row.sha256,
                 variant=row.variant,
+                series_instance_uid=row.series_instance_uid,
             ),
             frozenset(peers[row.id]),
         )

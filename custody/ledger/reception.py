@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from core.domain import SeriesKey
 from custody.ledger.dialect import insert_new
 from custody.ledger.engine import Ledger, new_id
-from custody.ledger.instances import shelved
+from custody.ledger.instances import contents_under
 from custody.ledger.tables import association, instance, result_object, series, series_source
 
 #: Why a second content under one SOP Instance UID takes no part in the analysis.
@@ -214,11 +214,29 @@ def _record_instance(
     return True
 
 
-def record_source(ledger: Ledger, series_id: str, caller: Caller, now: float) -> None:
-    """Record that an identical copy came: its sender gets results as well, and the series is still coming."""
-    ledger.write_together(
-        lambda connection: _record_source(connection, series_id, caller, now), order=series_id
-    )
+def record_identical(
+    ledger: Ledger, series_id: str, caller: Caller, content: tuple[str, str], now: float
+) -> bool:
+    """Record that an identical copy came: its sender gets results as well, and the series is still coming.
+
+    Parameters
+    ----------
+    ledger, series_id, caller, now
+        Of what, from whom, when.
+    content
+        SOP Instance UID and digest of the copy.
+
+    Returns
+    -------
+    bool
+        False where it is not here any more: retention deleted it since it was looked up.
+    """
+
+    def work(connection: Connection) -> bool:
+        _record_source(connection, series_id, caller, now)  # locks the series: nothing of it is deleted now
+        return content[1] in _known_contents(connection, series_id, content[0])
+
+    return ledger.write_together(work, order=series_id)
 
 
 def is_own_result(ledger: Ledger, sop_instance_uid: str) -> bool:
@@ -261,9 +279,8 @@ def _known_contents(
         )
     )
     known = {row.sha256: row.set_aside for row in rows}
-    for one in shelved(connection, series_id):
-        if one.sop_instance_uid == sop_instance_uid:
-            known.setdefault(one.sha256, one.set_aside)
+    for sha256, set_aside in contents_under(connection, series_id, sop_instance_uid):
+        known.setdefault(sha256, set_aside)
     return known
 
 

@@ -18,6 +18,12 @@ class JobState(StrEnum):
     FAILED = "failed"
 
 
+#: A job in one of these is not worked on any more.
+FINAL_JOB_STATES = tuple(
+    one.value for one in (JobState.ANALYSED, JobState.REFUSED, JobState.NOT_SELECTED, JobState.FAILED)
+)
+
+
 class Lane(IntEnum):
     """Who is served first, among analyses and deliveries."""
 

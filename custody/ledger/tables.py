@@ -142,11 +142,13 @@ manifest = Table(
     Column("written_at", Float, nullable=False),
     #: Checksum of the package on shared storage; NULL where there is none.
     Column("package_sha256", String(64)),
-    #: When its images were deleted, and why.
+    #: When it was decided to delete its images, and why; when no file of them was left.
     Column("purged_at", Float),
     Column("purged_because", Text),
+    Column("files_gone_at", Float),
     Index("ix_manifest_written", "written_at"),
     Index("ix_manifest_age", "purged_at", "written_at"),
+    Index("ix_manifest_unfinished", "files_gone_at", "purged_at"),
 )
 
 #: One generation of one series on its way through the node; also the analysis queue.
@@ -176,13 +178,15 @@ job = Table(
     Column("triage", Integer, nullable=False, server_default=text("0")),
     #: Name and checksum of the package of its results on shared storage; NULL where there is none.
     Column("results_package", String(256)),
-    #: When its result objects were deleted.
+    #: When it was decided to delete its results; when no file of them was left.
     Column("results_purged_at", Float),
+    Column("results_gone_at", Float),
     UniqueConstraint("series_id", "generation"),
     Index("ix_job_queue", "state", "lane", "due_at"),
     Index("ix_job_sealed", "sealed_at"),
     Index("ix_job_finished", "finished_at"),
     Index("ix_job_results_age", "results_purged_at", "finished_at"),
+    Index("ix_job_results_unfinished", "results_gone_at", "results_purged_at"),
 )
 
 result_object = Table(
@@ -198,6 +202,8 @@ result_object = Table(
     Column("corrected", String(64), nullable=False, server_default=text("''")),
     Column("sop_class_uid", String(64), nullable=False),
     Column("sop_instance_uid", String(64), nullable=False, index=True),
+    #: Whatever replaces it cites the series, also when the file is deleted; NULL: look into the file.
+    Column("series_instance_uid", String(64)),
     Column("path", Text, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False, server_default=text("0")),

@@ -107,8 +107,11 @@ def test_status_shows_the_lines_that_admit_a_caller(tmp_path: Path) -> None:
     shown = " ".join(run.stdout.replace("│", " ").split())
     assert "[[sources]]" in shown
     assert '["CT9"]' in shown
+    assert "GiB free (room is made below" in shown
+    assert "(kept 30 days), results since - (kept 90 days)" in shown
     as_json = json.loads(lesion_node("status", "--json", "--config", path).stdout)
     assert as_json["incidents"][0]["subject"] == "CT9@192.0.2.9"
+    assert as_json["disk"]["days"] == {"received": 30, "results": 90, "set_aside": 30, "quarantine": 90}
 
 
 def test_status_without_a_ledger_is_one_clear_line(tmp_path: Path) -> None:

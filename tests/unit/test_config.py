@@ -319,3 +319,39 @@ def test_the_address_of_a_service_is_checked(tmp_path: Path, url: str) -> None:
     (fault,) = faults_of(tmp_path, f'[[peers]]\nname = "web"\nkind = "dicomweb"\nurl = "{url}"\n')
     assert "peers[0].url: found" in fault
     assert "hidden" not in fault
+
+
+def test_room_is_made_before_images_are_refused(tmp_path: Path) -> None:
+    """A mark at or below the floor would come too late; none is five times the floor, 0 is never."""
+    text = "[reception]\ndisk_floor_mb = 100\n[retention]\nmake_room_below_mb = {}\n"
+    (fault,) = faults_of(tmp_path, text.format(100))
+    assert "retention.make_room_below_mb: found 100, wanted more than reception.disk_floor_mb (100)" in fault
+    for value, wanted in (("101", 101), ("0", 0)):
+        (tmp_path / "node.toml").write_text(text.format(value))
+        assert load_settings(tmp_path / "node.toml", {}).retention.make_room_mb(100) == wanted
+    assert load_settings(EXAMPLE, {}).retention.make_room_mb(2048) == 10240
+
+
+def test_limits_of_a_source_are_told_with_what_is_wanted(tmp_path: Path) -> None:
+    """A rate of nothing, an age of nothing and an unknown priority are faults of their own."""
+    faults = faults_of(
+        tmp_path,
+        """
+        [[sources]]
+        name = "archive"
+        ae_titles = ["OLD"]
+        networks = ["192.0.2.1"]
+        send_to = ["pacs"]
+        priority = "lowest"
+        max_age_days = 0
+        series_per_hour = 0
+        analyse = "never"
+        """,
+    )
+    for key, wanted in (
+        ("priority", "wanted 'urgent', 'routine' or 'low'"),
+        ("max_age_days", "wanted greater than 0"),
+        ("series_per_hour", "wanted greater than or equal to 1"),
+        ("analyse", "wanted 'best-per-acquisition', 'every' or 'none'"),
+    ):
+        assert any(f"sources[0].{key}: found" in fault and wanted in fault for fault in faults), faults

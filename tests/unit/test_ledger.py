@@ -458,7 +458,7 @@ def test_a_second_sender_gets_the_results_later(ledger: Ledger) -> None:
     with ledger.read() as connection:
         (series_id,) = connection.execute(select(series_source.c.series_id)).scalars()
     caller = open_caller(ledger, NOON, source="other", calling="PACS")
-    reception.record_source(ledger, series_id, caller, NOON)
+    reception.record_identical(ledger, series_id, caller, ("1.2.0", "a" * 64), NOON)
     assert settle_late_sources(ledger, PEERS, NOON) == 1
     assert delivery_rows(ledger) == [("pacs", "segmentation", "due"), ("research", "segmentation", "due")]
     assert settle_late_sources(ledger, PEERS, NOON) == 0
@@ -473,7 +473,7 @@ def test_a_peer_gets_the_kinds_of_object_that_it_is_to_get(ledger: Ledger) -> No
     with ledger.read() as connection:
         (series_id,) = connection.execute(select(series_source.c.series_id)).scalars()
     caller = open_caller(ledger, NOON, source="other", calling="PACS")
-    reception.record_source(ledger, series_id, caller, NOON)
+    reception.record_identical(ledger, series_id, caller, ("1.2.0", "a" * 64), NOON)
     assert settle_late_sources(ledger, films_only, NOON) == 1
     assert [row for row in delivery_rows(ledger) if row[0] == "research"] == [("research", "film", "due")]
 
@@ -514,7 +514,8 @@ def test_an_identical_resend_creates_no_new_delivery(ledger: Ledger) -> None:
     with ledger.read() as connection:
         (series_id,) = connection.execute(select(series_source.c.series_id)).scalars()
     for calling in ("CT1", "CT1B"):
-        reception.record_source(ledger, series_id, open_caller(ledger, NOON, calling=calling), NOON)
+        caller = open_caller(ledger, NOON, calling=calling)
+        reception.record_identical(ledger, series_id, caller, ("1.2.0", "a" * 64), NOON)
         assert settle_late_sources(ledger, PEERS, NOON) == 0
     assert len(delivery_rows(ledger)) == 1
 

@@ -27,11 +27,14 @@ def upgrade() -> None:
     op.add_column("job", sa.Column("triage", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.add_column("job", sa.Column("results_package", sa.String(length=256)))
     op.add_column("job", sa.Column("results_purged_at", sa.Float()))
+    op.add_column("job", sa.Column("results_gone_at", sa.Float()))
     op.drop_index("ix_job_queue", "job")
     op.create_index("ix_job_queue", "job", ["state", "lane", "due_at"])
     op.create_index("ix_job_sealed", "job", ["sealed_at"])
     op.create_index("ix_job_finished", "job", ["finished_at"])
     op.create_index("ix_job_results_age", "job", ["results_purged_at", "finished_at"])
+    op.create_index("ix_job_results_unfinished", "job", ["results_gone_at", "results_purged_at"])
+    op.add_column("result_object", sa.Column("series_instance_uid", sa.String(length=64)))
     op.add_column(
         "result_object",
         sa.Column("size_bytes", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -59,12 +62,14 @@ def _create_manifest() -> None:
         sa.Column("package_sha256", sa.String(length=64)),
         sa.Column("purged_at", sa.Float()),
         sa.Column("purged_because", sa.Text()),
+        sa.Column("files_gone_at", sa.Float()),
         sa.ForeignKeyConstraint(["series_id"], ["series.id"], name=op.f("fk_manifest_series_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_manifest")),
     )
     op.create_index(op.f("ix_manifest_series_id"), "manifest", ["series_id"])
     op.create_index("ix_manifest_written", "manifest", ["written_at"])
     op.create_index("ix_manifest_age", "manifest", ["purged_at", "written_at"])
+    op.create_index("ix_manifest_unfinished", "manifest", ["files_gone_at", "purged_at"])
 
 
 def _create_commitment() -> None:
@@ -154,10 +159,17 @@ def downgrade() -> None:
         op.drop_table(table)
     op.drop_index("ix_delivery_delivered", "delivery")
     op.drop_column("result_object", "size_bytes")
-    for name in ("ix_job_results_age", "ix_job_finished", "ix_job_sealed", "ix_job_queue"):
+    op.drop_column("result_object", "series_instance_uid")
+    for name in (
+        "ix_job_results_unfinished",
+        "ix_job_results_age",
+        "ix_job_finished",
+        "ix_job_sealed",
+        "ix_job_queue",
+    ):
         op.drop_index(name, "job")
     op.create_index("ix_job_queue", "job", ["state", "due_at"])
-    for name in ("results_purged_at", "results_package", "triage", "lane"):
+    for name in ("results_gone_at", "results_purged_at", "results_package", "triage", "lane"):
         op.drop_column("job", name)
     op.drop_column("instance", "node")
     op.drop_index("ix_series_source_settled", "series_source")
