@@ -119,6 +119,8 @@ class Node:
             self._start_delivering(ledger, holdings)
         for loop in self._loops:
             loop.start()
+        if self._supervisor is not None:
+            self._supervisor.wait_until_ready()  # meanwhile images are received
         self._say_that_it_runs(ledger)
         log.info("ready", ae_title=self._settings.node.ae_title, port=self.port)
         notify("READY=1")

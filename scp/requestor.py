@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,15 @@ from pynetdicom import AE, evt
 from config import DimsePeerSettings, Settings
 from core.errors import PeerUnreachable, TransferBroken
 from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+
+def send_at_once(event: Any) -> None:
+    """Keep the last piece of each message from waiting for the peer's acknowledgement of the one before.
+
+    A handler of ``EVT_CONN_OPEN``. Without it (Nagle's algorithm against delayed acknowledgements, RFC 896
+    and 1122 4.2.3.2) every small object costs 40 ms.
+    """
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 @contextmanager
@@ -46,11 +56,13 @@ def open_association(
     for abstract, transfer in contexts:
         entity.add_requested_context(abstract, transfer)
     connected = threading.Event()
+
+    def on_open(event: Any) -> None:
+        send_at_once(event)
+        connected.set()
+
     association = entity.associate(
-        peer.host,
-        peer.port,
-        ae_title=peer.ae_title,
-        evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: connected.set())],
+        peer.host, peer.port, ae_title=peer.ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, on_open)]
     )
     if not association.is_established:
         raise _why_not(association, peer, calling, connected=connected.is_set())
