@@ -4,6 +4,7 @@ from config.loader import load_settings
 from config.settings import (
     DEFAULT_MODEL,
     AnalyseRule,
+    CommitmentRule,
     DeliverySettings,
     ModelSettings,
     NodeSettings,
@@ -17,6 +18,7 @@ from config.settings import (
 __all__ = [
     "DEFAULT_MODEL",
     "AnalyseRule",
+    "CommitmentRule",
     "DeliverySettings",
     "ModelSettings",
     "NodeSettings",

@@ -29,6 +29,14 @@ class AnalyseRule(StrEnum):
     EVERY = "every"
 
 
+class CommitmentRule(StrEnum):
+    """What is answered to a sender that asks for storage commitment (PS3.4 J)."""
+
+    OFF = "off"
+    ARCHIVE = "archive"
+    HERE = "here"
+
+
 class PatientRule(StrEnum):
     """What happens where a peer files the study under another Patient ID than its images had here."""
 
@@ -128,6 +136,10 @@ class PeerSettings(_Section):
     """Whether objects are sent deflated where the peer accepts that."""
     check_patient: PatientRule = PatientRule.OFF
     """Whether the peer is asked (C-FIND) before delivery under which Patient ID it files the study."""
+    storage_commitment: bool = False
+    """Whether the peer is asked, after delivery, to take responsibility for what it got (PS3.4 J)."""
+    commitment_from: tuple[NetworkText, ...] = ()
+    """Where its reports may come from, besides `host`."""
 
     @property
     def form(self) -> ResultForm:
@@ -144,6 +156,14 @@ class SourceSettings(_Section):
     model: NameText = DEFAULT_MODEL
     send_to: Annotated[tuple[NameText, ...], Field(min_length=1)]
     analyse: AnalyseRule = AnalyseRule.BEST_PER_ACQUISITION
+    storage_commitment: CommitmentRule = CommitmentRule.OFF
+    """Who vouches for its images when it asks for commitment: nobody, an archive, or this node for good."""
+    archive: NameText | None = None
+    """The peer that has to hold the images, for ``storage_commitment = "archive"``."""
+    commitment_host: HostText | None = None
+    """Where it listens for the answer; by default the address that it asked from."""
+    commitment_port: Port | None = None
+    """Port on which it listens for the answer; by default that of the peer of the same AE title."""
 
 
 class ReceptionSettings(_Section):
@@ -160,6 +180,8 @@ class ReceptionSettings(_Section):
     max_pdu_bytes: Annotated[int, Field(ge=16384, le=16 * 1024 * 1024)] = 1024 * 1024
     disk_floor_mb: Annotated[int, Field(ge=0)] = 2048
     """Below so much free space C-STORE is answered 0xA700 and nothing is stored."""
+    commitment_answer_within_s: Seconds = 43200.0
+    """For so long an archive is asked for what a sender wants committed; then the rest has failed."""
 
 
 class ModelSettings(_Section):
@@ -203,6 +225,11 @@ class DeliverySettings(_Section):
     longest_retry_s: Seconds = 3600.0
     give_up_after_days: Annotated[float, Field(gt=0)] = 7.0
     timeout_s: Seconds = 30.0
+    """For connecting, and for the answer to an association request."""
+    answer_timeout_s: Seconds = 120.0
+    """For the answer to an object or a query: a PACS may take long over a large SEG."""
+    commitment_wait_s: Seconds = 3600.0
+    """A peer that has not reported on a request for commitment after so long is asked again."""
 
 
 class Settings(_Section):
@@ -224,6 +251,16 @@ class Settings(_Section):
     def source(self, name: str) -> SourceSettings | None:
         """Return the source of that name."""
         return next((source for source in self.sources if source.name == name), None)
+
+    @property
+    def committing_peers(self) -> tuple[PeerSettings, ...]:
+        """The peers that are asked for storage commitment."""
+        return tuple(peer for peer in self.peers if peer.storage_commitment)
+
+    @property
+    def answers_commitment(self) -> bool:
+        """Whether any source may ask for storage commitment."""
+        return any(source.storage_commitment is not CommitmentRule.OFF for source in self.sources)
 
     def cross_faults(self) -> list[str]:
         """Return the faults that no single key shows: double names, callers claimed twice."""

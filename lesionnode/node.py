@@ -28,6 +28,10 @@ from lesionnode.recovery import recover
 from lesionnode.roles import EVERY_ROLE, Role
 from lesionnode.service_manager import notify, watchdog_interval_s
 from lesionnode.supervisor import Supervisor
+from scp import commitment_scu
+from scp.commitment_answers import CommitmentDesk
+from scp.commitment_reports import ANSWER_BELL
+from scp.commitment_scu import CommitmentAsker
 from scp.completion import Completion
 from scp.courier import Courier, lane_name
 from scp.receiver import COMPLETION_BELL, Receiver
@@ -126,11 +130,15 @@ class Node:
         )
         self._receiver.start()
         self._loops.append(self._completion_loop(ledger, Shelving(ledger, spool, node)))
+        if self._settings.answers_commitment:
+            self._loops.append(self._answer_loop(ledger))
 
     def _start_delivering(self, ledger: Ledger) -> None:
         corrections = Corrections(ledger, Spool(self._settings.node.data_folder))
         for peer in self._settings.peers:
             self._loops.append(self._courier_loop(ledger, peer, corrections))
+        for peer in self._settings.committing_peers:
+            self._loops.append(self._commitment_loop(ledger, peer))
 
     def _process(self, role: Role) -> str:
         """Return the identity of this process in the ledger."""
@@ -202,6 +210,25 @@ class Node:
             lane_name(peer.name),
             self._settings.node.data_folder,
             lambda: courier.step() > 0,
+            lambda: _COURIER_POLL_S,
+        )
+
+    def _commitment_loop(self, ledger: Ledger, peer: PeerSettings) -> Loop:
+        owner = f"{self._process(Role.DELIVER)}-{peer.name}"[:64]
+        asker = CommitmentAsker(self._settings, peer, ledger, owner)
+        return Loop(
+            commitment_scu.lane_name(peer.name),
+            self._settings.node.data_folder,
+            lambda: asker.step() > 0,
+            lambda: _COURIER_POLL_S,
+        )
+
+    def _answer_loop(self, ledger: Ledger) -> Loop:
+        desk = CommitmentDesk(self._settings, ledger, node_name(self._settings), self._process(Role.RECEIVE))
+        return Loop(
+            ANSWER_BELL,
+            self._settings.node.data_folder,
+            lambda: desk.step() > 0,
             lambda: _COURIER_POLL_S,
         )
 

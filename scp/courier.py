@@ -102,7 +102,8 @@ class Courier:
         if not due:
             return 0
         outcomes = self._send(due)
-        deliveries.record(self._ledger, outcomes, self._now())
+        ask = self._peer.storage_commitment
+        deliveries.record(self._ledger, outcomes, self._now(), ask_commitment=ask)
         for outcome in outcomes:
             log = get_logger(peer=self._peer.name, object=outcome.sent.sop_instance_uid)
             if outcome.state is DeliveryState.DELIVERED:

@@ -9,16 +9,10 @@ from io import BytesIO
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from config import Settings
+from config import PeerSettings, Settings
 from core.errors import NodeError
 from core.log import get_logger
 from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -27,8 +21,10 @@ from custody.ledger import Ledger, incidents, new_id, reception
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.reception import Caller
 from scp import status
-from scp.admission import LOCAL_LIMIT_EXCEEDED, Refused, admit
+from scp.admission import LOCAL_LIMIT_EXCEEDED, Refused, admit, reporting_peer
+from scp.commitment_scp import NO_SOURCE, CommitmentService
 from scp.doorway import Doorway
+from scp.negotiation import prefer_transfer_syntaxes
 from scp.reception import Reception, StoreRequest
 
 #: Name under which completion listens for the doorbell.
@@ -38,11 +34,6 @@ HEARTBEAT_S = 5.0
 
 #: pynetdicom rejects what is beyond its own limit without a word in the log.
 _NEVER_REACHED = 100_000
-
-#: A context may propose several transfer syntaxes and we accept one. Uncompressed data cost the least to
-#: analyse; everything else is taken in the order in which the sender prefers it.
-_PREFERRED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_AVOIDED = (ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 
 
 class Receiver:
@@ -75,6 +66,7 @@ class Receiver:
         self._taking = taking
         self._process = process
         self._now = now
+        self._commitment = CommitmentService(settings, ledger, taking.node, now)
         self._callers: dict[Any, Caller] = {}
         self._lock = threading.Lock()
         self._server: Any = None
@@ -128,6 +120,8 @@ class Receiver:
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_C_ECHO, self._on_echo),
             (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_N_ACTION, self._on_commitment, ["action"]),
+            (evt.EVT_N_EVENT_REPORT, self._on_commitment, ["report"]),
             (evt.EVT_RELEASED, self._on_closed, ["released"]),
             (evt.EVT_ABORTED, self._on_closed, ["aborted"]),
             (evt.EVT_CONN_CLOSE, self._on_closed, ["lost"]),
@@ -179,17 +173,22 @@ class Receiver:
         called = str(request.called_ae_title).strip()
         address = str(association.requestor.address)
         decision = admit(self._settings, calling, called, address)
-        if isinstance(decision, Refused):
-            self._refuse(calling, address, decision)
-            return decision.rejection
-        caller = Caller(new_id(), decision.name, calling, address)
+        peer = reporting_peer(self._settings, calling, called, address)
+        if isinstance(decision, Refused) and not isinstance(peer, PeerSettings):
+            refused = peer or decision
+            self._refuse(calling, address, refused)
+            return refused.rejection
+        # A peer that is no source may report on commitment, and nothing else.
+        source = NO_SOURCE if isinstance(decision, Refused) else decision.name
+        caller = Caller(new_id(), source, calling, address)
         limit = self._take_place(association, caller)
         if limit is not None:
             get_logger().warning("association_over_limit", calling_ae_title=calling, reason=limit)
             self._note(f"{calling}@{address}", limit)
             return LOCAL_LIMIT_EXCEEDED
         reception.open_association(self._ledger, caller, self._process, self._now())
-        _prefer_transfer_syntaxes(request.presentation_context_definition_list)
+        prefer_transfer_syntaxes(request.presentation_context_definition_list)
+        self._commitment.offer(association, caller, peer)
         return None
 
     def _refuse(self, calling: str, address: str, refused: Refused) -> None:
@@ -232,10 +231,17 @@ class Receiver:
             admitted = event.assoc in self._callers
         return status.SUCCESS if admitted else status.REFUSED_NOT_AUTHORIZED
 
-    def _on_store(self, event: Any) -> Dataset:
+    def _on_commitment(self, event: Any, kind: str) -> tuple[Dataset, None]:
         with self._lock:
             caller = self._callers.get(event.assoc)
         if caller is None:
+            return status.response(status.REFUSED_NOT_AUTHORIZED, "no association was admitted"), None
+        return self._commitment.answer(event, caller, kind), None
+
+    def _on_store(self, event: Any) -> Dataset:
+        with self._lock:
+            caller = self._callers.get(event.assoc)
+        if caller is None or caller.source == NO_SOURCE:
             return status.response(status.REFUSED_NOT_AUTHORIZED, "no association was admitted")
         log = get_logger(calling_ae_title=caller.calling_ae_title, address=caller.address)
         try:
@@ -288,13 +294,3 @@ def _store_request(event: Any) -> StoreRequest:
         move_originator_ae_title=str(originator).strip() if originator else None,
         move_originator_message_id=request.MoveOriginatorMessageID,
     )
-
-
-def _prefer_transfer_syntaxes(contexts: list[Any]) -> None:
-    """Put the transfer syntax that we like best first in each context; pynetdicom accepts the first."""
-    for context in contexts:
-        proposed = list(context.transfer_syntax)
-        first = [syntax for syntax in _PREFERRED if syntax in proposed]
-        last = [syntax for syntax in _AVOIDED if syntax in proposed]
-        middle = [syntax for syntax in proposed if syntax not in (*_PREFERRED, *_AVOIDED)]
-        context.transfer_syntax = [*first, *middle, *last]

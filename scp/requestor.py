@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_role, evt
 
 from config import PeerSettings, Settings
 from core.errors import PeerUnreachable
@@ -16,7 +16,12 @@ from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 @contextmanager
 def open_association(
-    settings: Settings, peer: PeerSettings, contexts: Sequence[tuple[str, str]]
+    settings: Settings,
+    peer: PeerSettings,
+    contexts: Sequence[tuple[str, str]],
+    *,
+    as_scp_of: str | None = None,
+    handlers: Sequence[Any] = (),
 ) -> Iterator[Any]:
     """Open an association with a peer and release it at the end.
 
@@ -26,6 +31,11 @@ def open_association(
         Own AE title and time limits; where to call.
     contexts
         Abstract syntax and transfer syntax of each presentation context.
+    as_scp_of
+        Abstract syntax of which this node wants to be the SCP (PS3.7 D.3.3.4); whether the peer agreed is
+        seen in the accepted context.
+    handlers
+        pynetdicom's, for what the peer asks on this association.
 
     Raises
     ------
@@ -39,8 +49,8 @@ def open_association(
     entity.maximum_pdu_size = settings.reception.max_pdu_bytes
     entity.connection_timeout = settings.delivery.timeout_s
     entity.acse_timeout = settings.delivery.timeout_s
-    entity.dimse_timeout = max(settings.delivery.timeout_s, 120.0)  # a PACS may take long over a large SEG
-    entity.network_timeout = max(settings.delivery.timeout_s, 120.0)
+    entity.dimse_timeout = max(settings.delivery.timeout_s, settings.delivery.answer_timeout_s)
+    entity.network_timeout = entity.dimse_timeout
     for abstract, transfer in contexts:
         entity.add_requested_context(abstract, transfer)
     connected = threading.Event()
@@ -48,7 +58,8 @@ def open_association(
         peer.host,
         peer.port,
         ae_title=peer.ae_title,
-        evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: connected.set())],
+        ext_neg=[build_role(as_scp_of, scp_role=True)] if as_scp_of is not None else [],
+        evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: connected.set()), *handlers],
     )
     if not association.is_established:
         raise PeerUnreachable(_why_not(association, peer, calling, connected=connected.is_set()))

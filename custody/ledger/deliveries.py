@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
 
+from custody.ledger import commitments
 from custody.ledger.engine import Ledger
 from custody.ledger.states import DeliveryState
 from custody.ledger.tables import delivery, job, result_object
@@ -273,12 +274,17 @@ def _stored(object_id: str, row: Any) -> StoredObject:
     )
 
 
-def record(ledger: Ledger, outcomes: Sequence[Attempted], now: float) -> None:
-    """Record what became of claimed deliveries; claims that were lost meanwhile are left alone."""
+def record(
+    ledger: Ledger, outcomes: Sequence[Attempted], now: float, *, ask_commitment: bool = False
+) -> None:
+    """Record what became of claimed deliveries; claims that were lost meanwhile are left alone.
+
+    What was delivered is to be committed by its peer where `ask_commitment` says so.
+    """
     with ledger.write() as connection:
         for outcome in outcomes:
             delivered = outcome.state is DeliveryState.DELIVERED
-            connection.execute(
+            recorded = connection.execute(
                 update(delivery)
                 .where(
                     delivery.c.id == outcome.due.id,
@@ -295,7 +301,9 @@ def record(ledger: Ledger, outcomes: Sequence[Attempted], now: float) -> None:
                     delivered_at=now if delivered else None,
                     lease_until=None,
                 )
-            )
+            ).rowcount
+            if recorded and delivered and ask_commitment:
+                commitments.owe(connection, outcome.due.id, now)
 
 
 def release_owners(ledger: Ledger, prefix: str, now: float) -> int:

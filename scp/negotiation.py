@@ -1,0 +1,82 @@
+"""What is negotiated with a caller that was admitted: transfer syntaxes, and who may ask for what."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any
+
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pynetdicom import build_context, build_role
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    BasicFilmSession,
+    StorageCommitmentPushModel,
+    Verification,
+)
+
+#: A context may propose several transfer syntaxes and we accept one. Uncompressed data cost the least to
+#: analyse; everything else is taken in the order in which the sender prefers it.
+_PREFERRED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+_AVOIDED = (ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+#: Stands for classes that a caller may not use: a class of printing, which is never supported.
+_UNSUPPORTED = UID(BasicFilmSession)
+
+
+def prefer_transfer_syntaxes(contexts: list[Any]) -> None:
+    """Put the transfer syntax that we like best first in each context; pynetdicom accepts the first."""
+    for context in contexts:
+        proposed = list(context.transfer_syntax)
+        first = [syntax for syntax in _PREFERRED if syntax in proposed]
+        last = [syntax for syntax in _AVOIDED if syntax in proposed]
+        middle = [syntax for syntax in proposed if syntax not in (*_PREFERRED, *_AVOIDED)]
+        context.transfer_syntax = [*first, *middle, *last]
+
+
+def offer_commitment(association: Any, *, may_ask: bool, may_report: bool) -> None:
+    """Support the Storage Commitment Push Model on one association, before it is negotiated.
+
+    Parameters
+    ----------
+    association
+        pynetdicom's, requested and not answered yet.
+    may_ask
+        Whether the caller may be the SCU, which asks for commitment.
+    may_report
+        Whether it may be the SCP, which reports on what was asked of it.
+    """
+    if not (may_ask or may_report):
+        return
+    context = build_context(StorageCommitmentPushModel, [*_PREFERRED])
+    context.scu_role, context.scp_role = may_ask, may_report
+    acceptor = association.acceptor
+    acceptor.supported_contexts = [*acceptor.supported_contexts, context]
+    # pynetdicom 3.0 with UNRESTRICTED_STORAGE_SERVICE drops the answers to role proposals of all classes that
+    # are not for storage. A peer that gets none must take it that it may not report (PS3.7 D.3.3.4).
+    wanted = association.requestor.role_selection.get(StorageCommitmentPushModel)
+    proposed = association.requestor.primitive.presentation_context_definition_list
+    if wanted is None or not any(one.abstract_syntax == StorageCommitmentPushModel for one in proposed):
+        return
+    as_scu, as_scp = bool(wanted.scu_role) and may_ask, bool(wanted.scp_role) and may_report
+    if as_scu or as_scp:
+        acceptor.add_negotiation_item(build_role(StorageCommitmentPushModel, as_scu, as_scp))
+
+
+def forbid_storage(association: Any) -> None:
+    """Have everything rejected except Verification and commitment; to be called before the negotiation.
+
+    pynetdicom accepts every storage class, known or not, from everybody. A class that it knows for something
+    else, and that is not supported, is rejected as the standard wants it.
+    """
+    request = association.requestor.primitive
+    contexts = []
+    for context in request.presentation_context_definition_list:
+        renamed = copy(context)
+        if context.abstract_syntax not in (Verification, StorageCommitmentPushModel):
+            renamed.abstract_syntax = _UNSUPPORTED
+        contexts.append(renamed)
+    request.presentation_context_definition_list = contexts
