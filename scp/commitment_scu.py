@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
@@ -73,7 +72,7 @@ def ask(
     handlers = [(evt.EVT_N_EVENT_REPORT, lambda event: (reports.take(event, peer.name), None))]
     # With Verification beside it the association stands even where the peer knows no commitment, and the
     # reason can be told from others.
-    contexts = [*wire.CONTEXTS, (str(Verification), str(ImplicitVRLittleEndian))]
+    contexts = wire.CONTEXTS + [(str(Verification), transfer) for _, transfer in wire.CONTEXTS]
     with open_association(settings, peer, contexts, handlers=handlers) as association:
         if wire.PUSH_MODEL not in [one.abstract_syntax for one in association.accepted_contexts]:
             calling = peer.calling_ae_title or settings.node.ae_title

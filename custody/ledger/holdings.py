@@ -92,22 +92,18 @@ def find(
 
 def _of_series(connection: Connection, candidate: Any) -> Iterator[Holding]:
     where = (candidate.id, candidate.study_instance_uid, candidate.series_instance_uid)
-    nodes = dict(
-        connection.execute(
-            select(instance.c.id, instance.c.node).where(instance.c.series_id == candidate.id)
-        ).tuples()
-    )
-    here = {one.id: one for one in instances.of_series(connection, candidate.id)}
-    for one in here.values():
-        if one.id in nodes:
-            yield Holding(*where, kept=one, node=nodes[one.id], purged=False)
+    rows = select(instance.c.id, instance.c.node).where(instance.c.series_id == candidate.id)
+    nodes = {row.id: row.node for row in connection.execute(rows)}
+    if nodes:
+        for one in instances.of_series(connection, candidate.id):
+            if one.id in nodes:
+                yield Holding(*where, kept=one, node=nodes[one.id], purged=False)
     listed = connection.execute(select(manifest).where(manifest.c.series_id == candidate.id))
     for row in listed.all():
         try:
             kept = read_manifest(Path(row.path), row.sha256).instances
         except SpoolDamaged:
-            continue  # it was told when the manifest was missed; nobody vouches for what it held
+            continue  # nobody knows any more what the files should hold, so nobody vouches for them
         for one in kept:
-            if one.id not in nodes:
-                file = str(Path(row.path).parent / one.file)
-                yield Holding(*where, replace(one, file=file), row.node, row.purged_at is not None)
+            file = str(Path(row.path).parent / one.file)
+            yield Holding(*where, replace(one, file=file), row.node, row.purged_at is not None)
