@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 #: Preamble and prefix; then the element with the length of the rest of the File Meta Information, PS3.10 7.1.
@@ -11,8 +12,10 @@ _GROUP_LENGTH = 12
 _CHUNK = 1 << 20
 
 
-def data_set_digest(path: Path) -> str:
-    """Return the SHA-256 of the raw data set in a Part 10 file that reception wrote.
+def durable_digest(path: Path) -> str:
+    """Return the SHA-256 of the raw data set in a Part 10 file that reception wrote, after flushing it.
+
+    Whatever was flushed when the file was acknowledged: nobody relies on it before it survives a power cut.
 
     Raises
     ------
@@ -26,7 +29,14 @@ def data_set_digest(path: Path) -> str:
         if head[128:132] != b"DICM" or head[132:138] != b"\x02\x00\x00\x00UL":
             raise ValueError("no Part 10 file with a group length")
         file.seek(len(head) + int.from_bytes(head[140:144], "little"))
+        os.fsync(file.fileno())
         digest = hashlib.sha256()
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
+    for folder in (path.parent, path.parent.parent):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     return digest.hexdigest()

@@ -18,10 +18,7 @@ from custody.ledger.reception import Caller
 from scp import commitment_wire as wire
 from scp import status
 from scp.commitment_reports import ANSWER_BELL, ReportTaker
-from scp.negotiation import forbid_storage, offer_commitment
-
-#: Source of a caller that may send nothing.
-NO_SOURCE = ""
+from scp.negotiation import NO_SOURCE, forbid_storage, offer_commitment
 
 
 class CommitmentService:

@@ -23,7 +23,7 @@ from custody.ledger.commitment_reports import (
 )
 from custody.ledger.commitment_requests import ClaimedRequest
 from custody.ledger.holdings import Holding
-from custody.vouching import data_set_digest
+from custody.vouching import durable_digest
 from scp.archive_query import listed
 from scp.commitment_reports import ReportTaker
 from scp.commitment_scu import ask, hold_open
@@ -166,7 +166,7 @@ def _judge_held(sop_class: str, known: Sequence[Holding], node: str) -> tuple[in
     if whole.node != node:
         return PROCESSING_FAILURE, None  # its file is on another machine, where this one cannot look
     try:
-        intact = data_set_digest(Path(whole.kept.file)) == whole.kept.sha256
+        intact = durable_digest(Path(whole.kept.file)) == whole.kept.sha256
     except FileNotFoundError:
         get_logger().error("file_missing", path=whole.kept.file)
         return NO_SUCH_OBJECT, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Any
 
@@ -25,6 +26,8 @@ _PREFERRED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _AVOIDED = (ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 #: Stands for classes that a caller may not use: a class of printing, which is never supported.
 _UNSUPPORTED = UID(BasicFilmSession)
+#: Source of a caller that may send nothing.
+NO_SOURCE = ""
 
 
 def prefer_transfer_syntaxes(contexts: list[Any]) -> None:
@@ -35,6 +38,20 @@ def prefer_transfer_syntaxes(contexts: list[Any]) -> None:
         last = [syntax for syntax in _AVOIDED if syntax in proposed]
         middle = [syntax for syntax in proposed if syntax not in (*_PREFERRED, *_AVOIDED)]
         context.transfer_syntax = [*first, *middle, *last]
+
+
+def proposes_commitment(contexts: Iterable[Any]) -> bool:
+    """Tell whether the Storage Commitment Push Model is among what a caller proposes."""
+    return any(context.abstract_syntax == StorageCommitmentPushModel for context in contexts)
+
+
+def may_bring_images(contexts: Sequence[Any], source: str) -> bool:
+    """Tell whether completion has to wait for the end of an association.
+
+    A scanner may hold one open for hours that is about commitment alone.
+    """
+    others = {context.abstract_syntax for context in contexts} - {StorageCommitmentPushModel, Verification}
+    return source != NO_SOURCE and (bool(others) or not proposes_commitment(contexts))
 
 
 def offer_commitment(association: Any, *, may_ask: bool, may_report: bool) -> None:
@@ -59,7 +76,7 @@ def offer_commitment(association: Any, *, may_ask: bool, may_report: bool) -> No
     # are not for storage. A peer that gets none must take it that it may not report (PS3.7 D.3.3.4).
     wanted = association.requestor.role_selection.get(StorageCommitmentPushModel)
     proposed = association.requestor.primitive.presentation_context_definition_list
-    if wanted is None or not any(one.abstract_syntax == StorageCommitmentPushModel for one in proposed):
+    if wanted is None or not proposes_commitment(proposed):
         return
     as_scu, as_scp = bool(wanted.scu_role) and may_ask, bool(wanted.scp_role) and may_report
     if as_scu or as_scp:

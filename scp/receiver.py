@@ -22,9 +22,9 @@ from custody.ledger.incidents import IncidentKind
 from custody.ledger.reception import Caller
 from scp import status
 from scp.admission import LOCAL_LIMIT_EXCEEDED, Refused, admit, reporting_peer
-from scp.commitment_scp import NO_SOURCE, CommitmentService
+from scp.commitment_scp import CommitmentService
 from scp.doorway import Doorway
-from scp.negotiation import prefer_transfer_syntaxes
+from scp.negotiation import NO_SOURCE, may_bring_images, prefer_transfer_syntaxes, proposes_commitment
 from scp.reception import Reception, StoreRequest
 
 #: Name under which completion listens for the doorbell.
@@ -173,7 +173,9 @@ class Receiver:
         called = str(request.called_ae_title).strip()
         address = str(association.requestor.address)
         decision = admit(self._settings, calling, called, address)
-        peer = reporting_peer(self._settings, calling, called, address)
+        # Who wants something else is told how to become a source.
+        asks = proposes_commitment(request.presentation_context_definition_list)
+        peer = reporting_peer(self._settings, calling, called, address) if asks else None
         if isinstance(decision, Refused) and not isinstance(peer, PeerSettings):
             refused = peer or decision
             self._refuse(calling, address, refused)
@@ -186,7 +188,8 @@ class Receiver:
             get_logger().warning("association_over_limit", calling_ae_title=calling, reason=limit)
             self._note(f"{calling}@{address}", limit)
             return LOCAL_LIMIT_EXCEEDED
-        reception.open_association(self._ledger, caller, self._process, self._now())
+        if may_bring_images(request.presentation_context_definition_list, caller.source):
+            reception.open_association(self._ledger, caller, self._process, self._now())
         prefer_transfer_syntaxes(request.presentation_context_definition_list)
         self._commitment.offer(association, caller, peer)
         return None

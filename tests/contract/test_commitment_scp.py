@@ -6,20 +6,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from rich.console import Console
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from config import Settings
 from core.ct_header import CT_IMAGE_STORAGE
 from custody.ledger import Ledger, commitment_requests
+from custody.ledger.report import status as ledger_status
 from custody.ledger.tables import commitment_request, incident, instance, manifest, series
 from custody.shelving import Shelving
 from custody.spool import Spool
+from lesionnode.status_page import print_status
 from scp import commitment_wire as wire
 from scp.commitment_answers import CommitmentDesk
 from scp.completion import Completion
@@ -337,6 +341,15 @@ def faulty(change: Callable[[Dataset], None]) -> Dataset:
     return action
 
 
+def test_an_association_about_commitment_alone_holds_up_no_series(here: Site) -> None:
+    """A scanner may hold it open until it has its answer; that one brings no images."""
+    here.send(ct_image(1))
+    push_model = [(wire.PUSH_MODEL, ("1.2.840.10008.1.2",))]
+    with Scanner(here.port).association(push_model):
+        here.clock.advance(4)
+        assert Completion(here.settings, here.ledger, here.clock).step() == 1
+
+
 def _without(keyword: str) -> Callable[[Dataset], None]:
     return lambda action: delattr(action, keyword)
 
@@ -475,6 +488,20 @@ def test_nobody_vouches_for_a_source_that_is_not_configured_any_more(here: Site)
     here.settings = here.settings.model_copy(update={"sources": (), "peers": (ct,)})
     here.work()
     assert here.told() == {str(image.SOPInstanceUID): 0x0110}
+
+
+def test_status_shows_who_waits_for_an_answer(here: Site) -> None:
+    """With the reason, for people."""
+    here.send(ct_image(1))
+    here.sender.ask([item(ct_image(1))])
+    here.sender.close()
+    here.work()
+    out = Console(record=True, width=160, file=StringIO())
+    print_status(ledger_status(here.ledger, now=here.clock.now), here.settings, out)
+    shown = out.export_text()
+    assert "Storage commitment asked of this node" in shown
+    assert "waiting" in shown
+    assert "does not answer" in shown
 
 
 # --- kept by an archive -----------------------------------------------------------------------------------

@@ -108,10 +108,13 @@ def test_a_peer_that_is_no_source_may_report_and_nothing_else(office: Office) ->
     settings = settings_with(office, 104)
     with receiving(settings, office.ledger, office.clock) as port:
         caller = Scanner(port, calling="PACS")
-        mixed = (*CT_CONTEXT, (str(Verification), ("1.2.840.10008.1.2",)))
-        with caller.association(mixed) as association:
-            assert [one.abstract_syntax for one in association.accepted_contexts] == [Verification]
-        assert not caller.request(CT_CONTEXT).is_established
+        known = [(wire.PUSH_MODEL, ("1.2.840.10008.1.2",)), (str(Verification), ("1.2.840.10008.1.2",))]
+        with caller.association([*CT_CONTEXT, *known]) as association:
+            accepted = [str(one.abstract_syntax) for one in association.accepted_contexts]
+        assert accepted == [one[0] for one in known]
+        with capture_logs() as logs:
+            assert caller.request(CT_CONTEXT).is_rejected
+        assert 'ae_titles = ["PACS"]' in logs[0]["to_admit"]
         with pytest.raises(ConnectionError):
             send_report(port, wire.report("1.2.3", [], {})[1], calling="STRANGER")
     with office.ledger.read() as connection:
