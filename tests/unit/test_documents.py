@@ -174,7 +174,7 @@ def test_documented_default_is_the_default(key: str, shown: str) -> None:
     else:
         default: Any = str(field.default) if isinstance(field.default, Path) else field.default
         wanted = [] if shown == "none" else tomllib.loads(f"value = {shown.strip('`')}")["value"]
-        assert (list(default) if isinstance(default, tuple) else default) == wanted
+        assert (list(default or ()) if isinstance(default, tuple | None) else default) == wanted
 
 
 def test_example_file_is_sound_and_referenced_not_copied() -> None:
