@@ -17,6 +17,8 @@ from scp.requestor import open_association
 
 #: A request whose process died is taken over after so long.
 LEASE_S = 600.0
+#: Requests that ended are remembered for so long; what this node promised is kept with the series.
+REMEMBERED_S = 7 * 86400.0
 
 
 class CommitmentDesk:
@@ -53,6 +55,7 @@ class CommitmentDesk:
             self._ledger, self._node, self._owner, lease_s=LEASE_S, now=self._now()
         )
         if claimed is None:
+            commitment_requests.forget_ended(self._ledger, self._now() - REMEMBERED_S)
             return 0
         try:
             if claimed.decided_at is None:

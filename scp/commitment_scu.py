@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pynetdicom import evt
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from config import PeerSettings, Settings
@@ -80,6 +81,7 @@ def ask(
                 f"{peer.name} does not accept requests for storage commitment: enable them there for "
                 f'"{calling}", or set storage_commitment = false in its [[peers]] block'
             )
+        _serve_early_reports(association)
         action = wire.request(transaction_uid, items)
         try:
             answer, _ = association.send_n_action(
@@ -99,6 +101,21 @@ def ask(
                 status,
             )
         yield association
+
+
+def _serve_early_reports(association: Any) -> None:
+    """Take a report that comes before the answer to the request: pynetdicom would mistake it for that."""
+    plain = association.dimse.get_msg
+
+    def get_msg(block: bool = False) -> Any:
+        while True:
+            context_id, message = plain(block)
+            early = block and isinstance(message, N_EVENT_REPORT) and message.is_valid_request
+            if not early:
+                return context_id, message
+            association._serve_request(message, context_id)
+
+    association.dimse.get_msg = get_msg
 
 
 def hold_open(association: Any, reported: Callable[[], bool], longest_s: float = REPORT_WAIT_S) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from config import PeerSettings, Settings
 from core.errors import DeliveryError
 from core.log import get_logger
-from custody.ledger import Ledger, commitment_requests, holdings, reception
+from custody.ledger import Ledger, archive_requests, holdings, reception
 from custody.ledger.commitment_reports import (
     CLASS_INSTANCE_CONFLICT,
     COMMITTED,
@@ -117,33 +117,44 @@ class Judge:
 
     def _committed_by(self, claimed: ClaimedRequest, archive: PeerSettings) -> Verdict:
         """Take what it has reported, and ask for the rest unless a report is to be expected."""
-        missing, asked_at = self._uncommitted(claimed)
+        doubtful = self._doubtful(claimed)
+        missing, asked_at = self._uncommitted(claimed, doubtful)
         wait_s = self._settings.delivery.commitment_wait_s
         if missing and (asked_at is None or self._now() - asked_at >= wait_s):
             self._ask(claimed, archive, list(missing))
-            missing, _ = self._uncommitted(claimed)
+            missing, _ = self._uncommitted(claimed, doubtful)
         outcome = {uid: missing.get((sop_class, uid), COMMITTED) for sop_class, uid in claimed.items}
         why = f"{archive.name} has not committed to {len(missing)} instances yet" if missing else ""
-        return Verdict(outcome, why)
+        return Verdict({**outcome, **doubtful}, why)
 
-    def _uncommitted(self, claimed: ClaimedRequest) -> tuple[dict[tuple[str, str], int], float | None]:
+    def _doubtful(self, claimed: ClaimedRequest) -> dict[str, int]:
+        """Return what nobody can vouch for, by what is known of it here, with the reason."""
+        found = self._find(claimed)
+        reasons = {uid: _why_not_archived(sop_class, found.get(uid, ())) for sop_class, uid in claimed.items}
+        return {uid: reason for uid, reason in reasons.items() if reason != NO_SUCH_OBJECT}
+
+    def _uncommitted(
+        self, claimed: ClaimedRequest, doubtful: Mapping[str, int]
+    ) -> tuple[dict[tuple[str, str], int], float | None]:
         """Return what the archive has not committed to, with the reason, and since when a report is due."""
-        said, asked_at = commitment_requests.archive_said(self._ledger, claimed)
-        reasons = {item: said.get(item[1], NO_SUCH_OBJECT) for item in claimed.items}
+        said, asked_at = archive_requests.said(self._ledger, claimed)
+        reasons = {
+            item: said.get(item[1], NO_SUCH_OBJECT) for item in claimed.items if item[1] not in doubtful
+        }
         return {item: reason for item, reason in reasons.items() if reason != COMMITTED}, asked_at
 
     def _ask(self, claimed: ClaimedRequest, archive: PeerSettings, items: list[tuple[str, str]]) -> None:
         transaction_uid = f"2.25.{uuid.uuid4().int}"
-        commitment_requests.ask_archive(self._ledger, claimed, archive.name, transaction_uid, self._now())
+        archive_requests.enter(self._ledger, claimed, archive.name, transaction_uid, self._now())
 
         def reported() -> bool:
-            return commitment_requests.archive_said(self._ledger, claimed)[1] is None
+            return archive_requests.said(self._ledger, claimed)[1] is None
 
         try:
             with ask(self._settings, archive, self._reports, transaction_uid, items) as association:
                 hold_open(association, reported)
         except DeliveryError:
-            commitment_requests.archive_refused(self._ledger, transaction_uid, self._now())
+            archive_requests.refused(self._ledger, transaction_uid, self._now())
             raise
 
     def _find(self, claimed: ClaimedRequest) -> Mapping[str, Sequence[Holding]]:

@@ -139,7 +139,16 @@ def _transaction(report: Report) -> Any:
 
 def _pass_on(connection: Connection, asked: Any, report: Report, now: float) -> None:
     """Keep what the archive said for the sender's request, which is decided with it."""
-    outcome = {**dict.fromkeys(report.committed, COMMITTED), **report.failed}
+    wanted = {
+        uid: sop_class
+        for sop_class, uid in connection.execute(
+            select(commitment_request.c["items"]).where(commitment_request.c.id == asked.request_id)
+        ).scalar_one()
+    }
+    outcome = {
+        uid: COMMITTED if wanted.get(uid) == sop_class else CLASS_INSTANCE_CONFLICT
+        for uid, sop_class in report.committed.items()
+    } | dict(report.failed)
     connection.execute(_transaction(report).values(reported_at=now, outcome=outcome))
     connection.execute(
         update(commitment_request)

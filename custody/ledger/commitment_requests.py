@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
-from custody.ledger import commitments, incidents, instances
+from custody.ledger import incidents, instances
 from custody.ledger.dialect import insert_new, lock_series
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.incidents import IncidentKind
@@ -227,50 +227,17 @@ def _claimed(claimed: ClaimedRequest) -> Any:
     )
 
 
-def ask_archive(ledger: Ledger, claimed: ClaimedRequest, peer: str, transaction_uid: str, now: float) -> None:
-    """Note that an archive is about to be asked on behalf of a sender."""
+def forget_ended(ledger: Ledger, before: float) -> int:
+    """Delete requests that ended before then: their lists of instances would outgrow everything else."""
+    old = select(commitment_request.c.id).where(commitment_request.c.ended_at < before)
+    with ledger.read() as connection:  # mostly there is nothing to write
+        if connection.execute(old.limit(1)).first() is None:
+            return 0
     with ledger.write() as connection:
-        commitments.enter_transaction(connection, transaction_uid, peer, now, request_id=claimed.id)
-
-
-def archive_refused(ledger: Ledger, transaction_uid: str, now: float) -> None:
-    """Note that an archive did not take a request, so that no report is to be expected."""
-    with ledger.write() as connection:
-        connection.execute(
-            update(commitment_transaction)
-            .where(
-                commitment_transaction.c.transaction_uid == transaction_uid,
-                commitment_transaction.c.reported_at.is_(None),
-            )
-            .values(reported_at=now)
-        )
-
-
-def archive_said(ledger: Ledger, claimed: ClaimedRequest) -> tuple[dict[str, int], float | None]:
-    """Return what the archive reported for a request so far, and when it was last asked in vain.
-
-    Returns
-    -------
-    tuple
-        0 or the Failure Reason by SOP Instance UID; and when the newest request was made that it has not
-        reported on, None where it reported on that.
-    """
-    with ledger.read() as connection:
-        rows = connection.execute(
-            select(commitment_transaction)
-            .where(
-                commitment_transaction.c.request_id == claimed.id,
-                # A request that was made once more is not answered by what was true the first time.
-                commitment_transaction.c.asked_at >= claimed.requested_at,
-            )
-            .order_by(commitment_transaction.c.asked_at)
-        ).all()
-    said: dict[str, int] = {}
-    for row in rows:
-        for uid, reason in (row.outcome or {}).items():
-            if said.get(uid) != 0:
-                said[uid] = int(reason)
-    return said, rows[-1].asked_at if rows and rows[-1].reported_at is None else None
+        depending = commitment_transaction.c.request_id.in_(old)
+        connection.execute(delete(commitment_transaction).where(depending))
+        ended = commitment_request.c.ended_at < before
+        return connection.execute(delete(commitment_request).where(ended)).rowcount
 
 
 def release_owners(ledger: Ledger, prefix: str, now: float) -> int:

@@ -18,7 +18,8 @@ from structlog.testing import capture_logs
 
 from config import Settings
 from core.ct_header import CT_IMAGE_STORAGE
-from custody.ledger import Ledger, commitment_requests
+from custody.ledger import Ledger, archive_requests, commitment_reports, commitment_requests
+from custody.ledger.commitment_reports import Report
 from custody.ledger.report import status as ledger_status
 from custody.ledger.tables import commitment_request, incident, instance, manifest, series
 from custody.shelving import Shelving
@@ -654,6 +655,27 @@ def test_the_commitment_of_the_archive_decides(tmp_path: Path, how: str) -> None
         node.work()
         assert set(node.told().values()) == {0}
     assert [len(items) for _, items in archive.asked] == [3, 1]
+
+
+def test_the_commitment_of_the_archive_has_its_limits(tmp_path: Path) -> None:
+    """Two contents under one UID, or another SOP Class in its report: no yes from that."""
+    images = ct_series(2)
+    mr = "1.2.840.10008.5.1.4.1.1.4"
+    with ScriptedArchive("ARCHIVE") as archive, site(tmp_path, "archive", archive) as node:
+        peers = [one.model_copy(update={"storage_commitment": True}) for one in node.settings.peers]
+        node.settings = node.settings.model_copy(update={"peers": tuple(peers)})
+        two_contents(node, images[0])
+        node.send(images[1])
+        node.sender.ask([item(one) for one in images])
+        claimed = commitment_requests.claim(node.ledger, "", "dead", lease_s=1, now=node.clock.now)
+        assert claimed is not None
+        archive_requests.enter(node.ledger, claimed, "archive", "1.7", node.clock.now)
+        said = Report("1.7", {uid: mr for _, uid in claimed.items}, {})
+        commitment_reports.follow(node.ledger, "archive", said, resend_at=0.0, now=node.clock.now)
+        node.clock.advance(12 * HOUR)
+        node.work()
+        assert list(node.told().values()) == [0x0110, 0x0119]
+    assert [len(items) for _, items in archive.asked] == [1], "only for what can be safe"
 
 
 def test_an_archive_that_refuses_the_request_is_asked_again(tmp_path: Path) -> None:

@@ -77,15 +77,16 @@ def test_the_courier_owes_what_it_delivered(tmp_path: Path) -> None:
         assert states(office) == ["due", "due"]
 
 
-def test_a_report_on_the_same_association_is_taken(office: Office) -> None:
-    """Both objects are asked for in one request, which is recorded before it is sent."""
+@pytest.mark.parametrize("reports", ["same", "early"])
+def test_a_report_on_the_same_association_is_taken(office: Office, reports: str) -> None:
+    """One request for both objects, recorded before it is sent; some peers report before they answer it."""
     noted: list[str] = []
 
     def look() -> None:
         with office.ledger.read() as connection:
             noted.extend(connection.execute(select(commitment_transaction.c.transaction_uid)).scalars())
 
-    with ScriptedArchive(reports="same", on_action=look) as pacs:
+    with ScriptedArchive(reports=reports, on_action=look) as pacs:
         assert ask(office, pacs, report_wait_s=5) == 2
         assert ask(office, pacs) == 0
     ((transaction_uid, items),) = pacs.asked

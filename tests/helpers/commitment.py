@@ -129,7 +129,8 @@ class ScriptedArchive(_Listening):
         Failure Reasons by SOP Instance UID of what it will not commit to; an instance that maps to None is
         not named in its report.
     reports
-        ``same`` association, ``new`` one to `node_port`, or ``never``.
+        On the ``same`` association, there but ``early`` (before the answer to the request), on a ``new`` one
+        to `node_port`, or ``never``.
     node_port
         Where it reports to.
     find
@@ -176,7 +177,9 @@ class ScriptedArchive(_Listening):
         ]
         self.on_action()
         self.asked.append((str(action.TransactionUID), items))
-        if self.action_status == 0 and self.reports != "never":
+        if self.reports == "early":
+            self._report_on_same(event.assoc, len(self.asked) - 1)
+        elif self.action_status == 0 and self.reports != "never":
             number = len(self.asked) - 1
             threading.Thread(target=self._report_back, args=(event.assoc, number), daemon=True).start()
         return self.action_status, None
@@ -185,8 +188,11 @@ class ScriptedArchive(_Listening):
         if self.reports == "new":
             self.answers.append(self.report_on(number, self.node_port))
             return
-        event_type, event = self._report(*self.asked[number])
         until(lambda: association._is_paused)  # its answer to the request has left
+        self._report_on_same(association, number)
+
+    def _report_on_same(self, association: Any, number: int) -> None:
+        event_type, event = self._report(*self.asked[number])
         answer, _ = association.send_n_event_report(event, event_type, PUSH_MODEL, wire.PUSH_MODEL_INSTANCE)
         self.answers.append(int(answer.Status))
 

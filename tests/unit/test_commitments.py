@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from custody.ledger import Ledger, commitment_reports, commitment_requests, commitments, deliveries
+from custody.ledger import (
+    Ledger,
+    archive_requests,
+    commitment_reports,
+    commitment_requests,
+    commitments,
+    deliveries,
+)
 from custody.ledger.clock import pull_back
 from custody.ledger.commitment_reports import MOST_RESENDS, Followed, Report
 from custody.ledger.commitment_requests import ClaimedRequest, Item
@@ -410,6 +417,20 @@ def test_the_same_request_once_more_is_answered_once_more(office: Office) -> Non
     assert (again.outcome, again.decided_at) == (None, None)
 
 
+def test_requests_that_ended_long_ago_are_forgotten(office: Office) -> None:
+    """Their items would fill the ledger; those that wait are kept however old."""
+    for transaction_uid in ("1.9", "1.8"):
+        enter(office, transaction_uid=transaction_uid)
+    claimed = claim_request(office)
+    assert claimed is not None
+    archive_requests.enter(office.ledger, claimed, "pacs", "1.7", office.clock.now)
+    commitment_requests.answered(office.ledger, claimed, office.clock.now)
+    assert commitment_requests.forget_ended(office.ledger, office.clock.now) == 0
+    assert commitment_requests.forget_ended(office.ledger, office.clock.now + 1) == 1
+    office.clock.advance(DAY)
+    assert claim_request(office) is not None
+
+
 def test_what_an_outcome_rests_on_must_be_there_still(office: Office) -> None:
     """Images that were deleted meanwhile are not promised; those that are there are, from then on."""
     enter(office)
@@ -435,18 +456,18 @@ def test_a_report_of_the_archive_is_kept_for_the_request_that_depends_on_it(offi
     claimed = claim_request(office)
     assert claimed is not None
     now = office.clock.now
-    commitment_requests.ask_archive(office.ledger, claimed, "pacs", "1.7", now)
-    assert commitment_requests.archive_said(office.ledger, claimed) == ({}, now)
+    archive_requests.enter(office.ledger, claimed, "pacs", "1.7", now)
+    assert archive_requests.said(office.ledger, claimed) == ({}, now)
     commitment_requests.wait(office.ledger, claimed, "waits", now + 3600)
     said = Report("1.7", {"1.2.1": ITEMS[0][0]}, {"1.2.2": 0x0112})
     followed = commitment_reports.follow(office.ledger, "pacs", said, resend_at=now, now=now)
     assert followed.request_id == claimed.id
     again = claim_request(office)
     assert again is not None, "it is due with the report"
-    assert commitment_requests.archive_said(office.ledger, again) == ({"1.2.1": 0, "1.2.2": 0x0112}, None)
+    assert archive_requests.said(office.ledger, again) == ({"1.2.1": 0, "1.2.2": 0x0112}, None)
     commitment_requests.answered(office.ledger, again, now)
     office.clock.advance(1)
     enter(office)
     afresh = claim_request(office)
     assert afresh is not None
-    assert commitment_requests.archive_said(office.ledger, afresh) == ({}, None)
+    assert archive_requests.said(office.ledger, afresh) == ({}, None)
