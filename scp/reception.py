@@ -100,7 +100,7 @@ class Reception:
     ) -> None:
         self._spool = spool
         self._ledger = ledger
-        self._node = node
+        self.node = node
         self._bring_manifests = bring_manifests
         self._now = now
         self._series_ids: dict[SeriesKey, str] = {}
@@ -196,7 +196,7 @@ class Reception:
             move_originator_message_id=request.move_originator_message_id,
             set_aside=set_aside,
             facts=CtFacts.from_header(header).as_json() if set_aside is None else None,
-            node=self._node,
+            node=self.node,
         )
         try:
             recorded = reception.record_instance(self._ledger, series_id, caller, new, self._now())
@@ -265,7 +265,7 @@ def _check_identity(header: Dataset, request: StoreRequest, walked: Walked) -> N
 
 def _why_set_aside(header: Dataset, walked: Walked, *, other_content: bool) -> str | None:
     if walked.fault is not None:
-        return f"truncated or damaged: {walked.fault}"
+        return f"{reception.DAMAGED}: {walked.fault}"
     if other_content:
         return reception.OTHER_CONTENT
     return reason_not_analysable(header)

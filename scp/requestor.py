@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_role, evt
 
 from config import DimsePeerSettings, Settings
 from core.errors import PeerUnreachable, TransferBroken
@@ -26,7 +26,12 @@ def send_at_once(event: Any) -> None:
 
 @contextmanager
 def open_association(
-    settings: Settings, peer: DimsePeerSettings, contexts: Sequence[tuple[str, str]]
+    settings: Settings,
+    peer: DimsePeerSettings,
+    contexts: Sequence[tuple[str, str]],
+    *,
+    as_scp_of: str | None = None,
+    handlers: Sequence[Any] = (),
 ) -> Iterator[Any]:
     """Open an association with a peer and release it at the end.
 
@@ -36,6 +41,11 @@ def open_association(
         Own AE title and time limits; where to call.
     contexts
         Abstract syntax and transfer syntax of each presentation context.
+    as_scp_of
+        Abstract syntax of which this node wants to be the SCP (PS3.7 D.3.3.4); whether the peer agreed is
+        seen in the accepted context.
+    handlers
+        pynetdicom's, for what the peer asks on this association.
 
     Raises
     ------
@@ -62,7 +72,11 @@ def open_association(
         connected.set()
 
     association = entity.associate(
-        peer.host, peer.port, ae_title=peer.ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, on_open)]
+        peer.host,
+        peer.port,
+        ae_title=peer.ae_title,
+        ext_neg=[build_role(as_scp_of, scp_role=True)] if as_scp_of is not None else [],
+        evt_handlers=[(evt.EVT_CONN_OPEN, on_open), *handlers],
     )
     if not association.is_established:
         raise _why_not(association, peer, calling, connected=connected.is_set())
