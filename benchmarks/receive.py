@@ -107,8 +107,8 @@ def one_round(receivers: Sequence[Receiver], seconds: float) -> Iterable[tuple[t
         for associations in ASSOCIATIONS:
             for name, receiver in running.items():
                 os.sync()
-                run = one_run(receiver, associations, seconds)
-                yield (name, associations), run
+                yield (name, associations), one_run(receiver, associations, seconds)
+                receiver.clear()
 
 
 def one_run(receiver: Running, associations: int, seconds: float) -> Run:

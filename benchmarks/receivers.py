@@ -36,11 +36,19 @@ class Running:
         Where and as whom it is called.
     pid
         Its process; children belong to it.
+    litter
+        What it stores there may be deleted between two runs: at its rate it would fill the disk.
     """
 
     port: int
     called: str
     pid: int
+    litter: Path | None = None
+
+    def clear(self) -> None:
+        """Delete what was stored, where that may be."""
+        for path in self.litter.iterdir() if self.litter is not None else ():
+            path.unlink()
 
     def cpu_s(self) -> float:
         """Return the CPU seconds of it and its living children."""
@@ -97,14 +105,15 @@ def _node(folder: Path) -> Iterator[Running]:
 
 @contextmanager
 def _storescp(folder: Path) -> Iterator[Running]:
-    folder.mkdir(parents=True)
+    stored = folder / "stored"
+    stored.mkdir(parents=True)
     port = free_port()
     command = ["storescp", "--fork", "--bit-preserving", "--max-pdu", str(_DCMTK_MAX_PDU)]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*command, "-od", str(folder), str(port)], stdout=log, stderr=log)
+        process = subprocess.Popen([*command, "-od", str(stored), str(port)], stdout=log, stderr=log)
     try:
         _wait_for(port)
-        yield Running(port, "STORESCP", process.pid)
+        yield Running(port, "STORESCP", process.pid, stored)
     finally:
         process.kill()
         process.wait()

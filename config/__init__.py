@@ -6,6 +6,7 @@ from config.retention import RetentionSettings
 from config.settings import (
     DEFAULT_MODEL,
     AnalyseRule,
+    CommitmentRule,
     DeliverySettings,
     ModelSettings,
     NodeSettings,
@@ -19,6 +20,7 @@ from config.storage import StorageSettings
 __all__ = [
     "DEFAULT_MODEL",
     "AnalyseRule",
+    "CommitmentRule",
     "DeliverySettings",
     "DicomwebPeerSettings",
     "DimsePeerSettings",

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from config.commitment import commitment_faults
 from config.peers import KIND_MARK, PEER_KINDS, DicomwebPeerSettings
 from config.settings import Settings
 from core.errors import ConfigurationError
@@ -50,7 +51,10 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
     except ValidationError as error:
         details = _without_echoes(error.errors(include_url=False))
         raise ConfigurationError([f"{name}: {_explain(one)}" for one in details] + faults) from None
-    faults += [f"{name}: {fault}" for fault in (*settings.cross_faults(), *_missing_files(settings))]
+    faults += [
+        f"{name}: {fault}"
+        for fault in (*settings.cross_faults(), *_missing_files(settings), *commitment_faults(settings))
+    ]
     if faults:
         raise ConfigurationError(faults)
     return settings

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, SecretStr, Tag, model_validator
 
 from config.section import Section
-from config.values import AETitleText, HostText, NameText, Port, WebAddress
+from config.values import AETitleText, HostText, NameText, NetworkText, Port, WebAddress
 from core.domain import ResultKind
 from core.forms import ReportClass, ResultForm, SegmentationEncoding
 
@@ -62,6 +62,10 @@ class DimsePeerSettings(PeerSettings):
     """AE title that this node uses towards the peer; its own where absent."""
     deflated: bool = False
     """Whether objects are sent deflated where the peer accepts that."""
+    storage_commitment: bool = False
+    """Whether the peer is asked, after delivery, to take responsibility for what it got (PS3.4 J)."""
+    commitment_from: tuple[NetworkText, ...] = ()
+    """Where its reports may come from, besides `host`."""
 
 
 class DicomwebPeerSettings(PeerSettings):

@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from config.peers import Peer, PeerSettings
+from config.peers import DimsePeerSettings, Peer, PeerSettings
 from config.retention import RetentionSettings
 from config.section import Section
 from config.storage import StorageSettings
-from config.values import AETitleText, NameText, NetworkText, Seconds
+from config.values import AETitleText, HostText, NameText, NetworkText, Port, Seconds
 from core.domain import AETitle, Language
 
 #: The package that runs without any licence to accept.
@@ -28,6 +28,14 @@ class AnalyseRule(StrEnum):
     BEST_PER_ACQUISITION = "best-per-acquisition"
     EVERY = "every"
     NONE = "none"
+
+
+class CommitmentRule(StrEnum):
+    """What is answered to a sender that asks for storage commitment (PS3.4 J)."""
+
+    OFF = "off"
+    ARCHIVE = "archive"
+    HERE = "here"
 
 
 class Priority(StrEnum):
@@ -74,6 +82,14 @@ class SourceSettings(Section):
     """Scans older than this are kept and not analysed; every age is analysed where absent."""
     series_per_hour: Annotated[int, Field(ge=1)] | None = None
     """What it sends beyond so many analyses an hour waits as with low priority; no limit where absent."""
+    storage_commitment: CommitmentRule = CommitmentRule.OFF
+    """Who vouches for its images when it asks for commitment: nobody, an archive, or this node for good."""
+    archive: NameText | None = None
+    """The peer that has to hold the images, for ``storage_commitment = "archive"``."""
+    commitment_host: HostText | None = None
+    """Where it listens for the answer; by default the address that it asked from."""
+    commitment_port: Port | None = None
+    """Port on which it listens for the answer; by default that of the peer of the same AE title."""
 
 
 class ReceptionSettings(Section):
@@ -90,6 +106,8 @@ class ReceptionSettings(Section):
     max_pdu_bytes: Annotated[int, Field(ge=16384, le=16 * 1024 * 1024)] = 1024 * 1024
     disk_floor_mb: Annotated[int, Field(ge=0)] = 2048
     """Below so much free space C-STORE is answered 0xA700 and nothing is stored."""
+    commitment_answer_within_s: Seconds = 43200.0
+    """For so long an archive is asked for what a sender wants committed; then the rest has failed."""
 
 
 class ModelSettings(Section):
@@ -137,6 +155,8 @@ class DeliverySettings(Section):
     """For connecting, and for the answer to an association request."""
     answer_timeout_s: Seconds = 120.0
     """For the answer to an object or a query: a PACS may take long over a large SEG."""
+    commitment_wait_s: Seconds = 3600.0
+    """A peer that has not reported on a request for commitment after so long is asked again."""
 
 
 class Settings(Section):
@@ -160,6 +180,21 @@ class Settings(Section):
     def source(self, name: str) -> SourceSettings | None:
         """Return the source of that name."""
         return next((source for source in self.sources if source.name == name), None)
+
+    @property
+    def dimse_peers(self) -> tuple[DimsePeerSettings, ...]:
+        """The peers that DIMSE is spoken with."""
+        return tuple(peer for peer in self.peers if isinstance(peer, DimsePeerSettings))
+
+    @property
+    def committing_peers(self) -> tuple[DimsePeerSettings, ...]:
+        """The peers that are asked for storage commitment."""
+        return tuple(peer for peer in self.dimse_peers if peer.storage_commitment)
+
+    @property
+    def answers_commitment(self) -> bool:
+        """Whether any source may ask for storage commitment."""
+        return any(source.storage_commitment is not CommitmentRule.OFF for source in self.sources)
 
     def cross_faults(self) -> list[str]:
         """Return the faults that no single key shows: double names, callers claimed twice."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import IO
 
-from config import PeerSettings, Settings
+from config import DimsePeerSettings, PeerSettings, Settings
 from core.errors import SpoolError
 from core.log import get_logger
 from custody.doorbell import ring
@@ -30,6 +30,10 @@ from lesionnode.retaining import retention_loop
 from lesionnode.roles import EVERY_ROLE, Role
 from lesionnode.service_manager import notify, watchdog_interval_s
 from lesionnode.supervisor import Supervisor
+from scp import commitment_scu
+from scp.commitment_answers import CommitmentDesk
+from scp.commitment_reports import ANSWER_BELL
+from scp.commitment_scu import CommitmentAsker
 from scp.completion import SHELVING_BELL, Completion
 from scp.courier import Courier, lane_name
 from scp.receiver import COMPLETION_BELL, Receiver
@@ -119,6 +123,8 @@ class Node:
             self._start_delivering(ledger, holdings)
         for loop in self._loops:
             loop.start()
+        if self._supervisor is not None:
+            self._supervisor.wait_until_ready()  # meanwhile images are received
         self._say_that_it_runs(ledger)
         log.info("ready", ae_title=self._settings.node.ae_title, port=self.port)
         notify("READY=1")
@@ -132,11 +138,15 @@ class Node:
         self._loops.append(self._completion_loop(ledger, holdings))
         self._loops.append(self._loop(SHELVING_BELL, lambda: shelving.step() > 0, _SHELVING_POLL_S))
         self._loops.append(retention_loop(self._settings, ledger, spool, holdings))
+        if self._settings.answers_commitment:
+            self._loops.append(self._answer_loop(ledger))
 
     def _start_delivering(self, ledger: Ledger, holdings: Holdings) -> None:
         corrections = Corrections(ledger, Spool(self._settings.node.data_folder))
         for peer in self._settings.peers:
             self._loops.append(self._courier_loop(ledger, peer, corrections, holdings))
+        for asked in self._settings.committing_peers:
+            self._loops.append(self._commitment_loop(ledger, asked))
 
     def _process(self, role: Role) -> str:
         """Return the identity of this process in the ledger."""
@@ -210,6 +220,15 @@ class Node:
             bring=holdings.bring_results,
         )
         return self._loop(lane_name(peer.name), lambda: courier.step() > 0, _COURIER_POLL_S)
+
+    def _commitment_loop(self, ledger: Ledger, peer: DimsePeerSettings) -> Loop:
+        owner = f"{self._process(Role.DELIVER)}-{peer.name}"[:64]
+        asker = CommitmentAsker(self._settings, peer, ledger, owner)
+        return self._loop(commitment_scu.lane_name(peer.name), lambda: asker.step() > 0, _COURIER_POLL_S)
+
+    def _answer_loop(self, ledger: Ledger) -> Loop:
+        desk = CommitmentDesk(self._settings, ledger, node_name(self._settings), self._process(Role.RECEIVE))
+        return self._loop(ANSWER_BELL, lambda: desk.step() > 0, _COURIER_POLL_S)
 
 
 def _lock(settings: Settings, role: Role) -> IO[str]:

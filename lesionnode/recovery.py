@@ -9,7 +9,15 @@ from pathlib import Path
 
 from config import Settings
 from core.log import get_logger
-from custody.ledger import Ledger, deliveries, incidents, jobs, reception
+from custody.ledger import (
+    Ledger,
+    commitment_requests,
+    commitments,
+    deliveries,
+    incidents,
+    jobs,
+    reception,
+)
 from custody.ledger.clock import pull_back
 from custody.ledger.incidents import IncidentKind
 from custody.spool import Spool
@@ -34,6 +42,7 @@ def recover(ledger: Ledger, spool: Spool, settings: Settings, roles: Collection[
         found["associations_lost"] = reception.close_associations_of(ledger, dead, now)
         if not ledger.shared:
             reception.adopt_rows(ledger, node_name(settings))
+        found["commitment_requests_released"] = commitment_requests.release_owners(ledger, dead, now)
         found |= _swept(ledger, spool, settings, now)
     if Role.ANALYSE in roles:
         dead = _dead_owners(ledger, settings, Role.ANALYSE)
@@ -41,6 +50,7 @@ def recover(ledger: Ledger, spool: Spool, settings: Settings, roles: Collection[
     if Role.DELIVER in roles:
         dead = _dead_owners(ledger, settings, Role.DELIVER)
         found["deliveries_released"] = deliveries.release_owners(ledger, dead, now)
+        found["commitments_released"] = commitments.release_owners(ledger, dead, now)
         _note_unknown_destinations(ledger, settings)
     get_logger().info("recovered", **found)
 

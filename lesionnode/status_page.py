@@ -18,12 +18,23 @@ _COLOURS = {
     "sending": "cyan",
     "publishing": "cyan",
     "queued": "cyan",
+    "asked": "cyan",
+    "waiting": "cyan",
+    "committed": "green",
+    "answered": "green",
     "due": "yellow",
     "refused": "yellow",
     "left_out": "yellow",
     "not_selected": "dim",
     "failed": "red",
 }
+
+#: Title, key of the report, and which columns say whom it concerns and how many there are.
+_COMMITMENTS = (
+    ("Storage commitment asked of peers", "commitments", "peer", "objects"),
+    ("Storage commitment asked of this node", "commitment_requests", "calling_ae_title", "requests"),
+)
+_HEADINGS = {"peer": "Peer", "objects": "Objects", "calling_ae_title": "Asked by", "requests": "Requests"}
 
 
 def print_status(found: dict[str, Any], settings: Settings, console: Console | None = None) -> None:
@@ -61,6 +72,9 @@ def print_status(found: dict[str, Any], settings: Settings, console: Console | N
         out.print(_series_table(found["series"]))
     if found["deliveries"]:
         out.print(_delivery_table(found["deliveries"]))
+    for title, rows, whom, what in _COMMITMENTS:
+        if found.get(rows):
+            out.print(_commitment_table(title, found[rows], whom, what))
     if found["incidents"]:
         out.print(_incident_table(found["incidents"]))
 
@@ -138,6 +152,24 @@ def _delivery_table(rows: list[dict[str, Any]]) -> Table:
         else:
             detail = ""
         table.add_row(row["peer"], _coloured(row["state"]), str(row["objects"]), _shown(detail))
+    return table
+
+
+def _commitment_table(title: str, rows: list[dict[str, Any]], whom: str, what: str) -> Table:
+    table = Table(title=title, title_justify="left", expand=True)
+    for heading in (_HEADINGS[whom], "State", _HEADINGS[what]):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("Last, or next look and reason", ratio=1)
+    for row in rows:
+        if row["state"] in ("committed", "answered"):
+            detail = f"last at {_clock(row['last_ended_at'])}"
+        elif row["state"] == "failed":
+            detail = f"given up: {row['reason']}"
+        else:
+            detail = (
+                f"next at {_clock(row['next_due_at'])}{': ' if row['reason'] else ''}{row['reason'] or ''}"
+            )
+        table.add_row(_shown(row[whom]), _coloured(row["state"]), str(row[what]), _shown(detail))
     return table
 
 

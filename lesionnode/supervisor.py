@@ -54,8 +54,12 @@ class Supervisor:
         """Whether a worker runs."""
         return self._process is not None and self._process.is_alive()
 
-    def start(self) -> Mapping[str, str]:
-        """Spawn the worker and wait until its models are warm.
+    def start(self) -> None:
+        """Spawn the worker; `wait_until_ready` says how that went."""
+        self._spawn()
+
+    def wait_until_ready(self) -> Mapping[str, str]:
+        """Wait until the worker's models are warm.
 
         Returns
         -------
@@ -67,7 +71,6 @@ class Supervisor:
         ProviderUnavailable
             The models cannot run here; the message says why.
         """
-        self._spawn()
         answer = self._answer()
         if isinstance(answer, str):
             raise ProviderUnavailable(answer)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import socket
 from dataclasses import dataclass
 from itertools import chain, count
+from typing import TypeAlias
 
-from config import Settings, SourceSettings
+from config import DimsePeerSettings, Settings, SourceSettings
+from config.values import IPNetwork
+
+IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 #: A-ASSOCIATE-RJ (result, source, reason), PS3.8 table 9-21.
 CALLING_AE_TITLE_NOT_RECOGNISED = (1, 1, 3)
@@ -58,9 +64,7 @@ def admit(settings: Settings, calling: str, called: str, address: str) -> Source
             f'at the sender: set the called AE title to "{node.ae_title}"; '
             "or here, in [node]: check_called_ae_title = false",
         )
-    caller = ipaddress.ip_address(address)
-    if isinstance(caller, ipaddress.IPv6Address) and caller.ipv4_mapped is not None:
-        caller = caller.ipv4_mapped
+    caller = _plain_address(address)
     of_title = [source for source in settings.sources if calling in source.ae_titles]
     for source in of_title:
         if any(caller in network for network in source.networks):
@@ -79,6 +83,71 @@ def admit(settings: Settings, calling: str, called: str, address: str) -> Source
         f'no source admits the calling AE title "{calling}"',
         _new_source(settings, calling, str(caller)),
     )
+
+
+def reporting_peer(
+    settings: Settings, calling: str, called: str, address: str
+) -> DimsePeerSettings | Refused | None:
+    """Tell whether a caller is a peer that may report on storage commitment; it may do nothing else by that.
+
+    Parameters
+    ----------
+    settings
+        Peers and own AE title.
+    calling, called, address
+        As for `admit`. A peer may call this node by the AE title that it is asked under.
+
+    Returns
+    -------
+    DimsePeerSettings or Refused or None
+        The peer; why it is not admitted although it bears a peer's name; None for anybody else.
+    """
+    node, caller = settings.node, _plain_address(address)
+    of_title = [peer for peer in settings.committing_peers if peer.ae_title == calling]
+    there = [peer for peer in of_title if _may_come_from(peer, caller)]
+    for peer in there:
+        if not node.check_called_ae_title or called in (node.ae_title, peer.calling_ae_title):
+            return peer
+    if there or not of_title:
+        return None
+    listed = ", ".join(f'"{one}"' for one in [*of_title[0].commitment_from, caller])
+    return Refused(
+        CALLING_AE_TITLE_NOT_RECOGNISED,
+        f'"{calling}" called from {caller}, the peer "{of_title[0].name}" is at {of_title[0].host}',
+        f'in the peer "{of_title[0].name}": commitment_from = [{listed}]',
+    )
+
+
+def report_networks(settings: Settings) -> list[IPNetwork]:
+    """Return where peers that are known by address may report from; host names are looked up per caller."""
+    networks: list[IPNetwork] = []
+    for peer in settings.committing_peers:
+        networks += peer.commitment_from
+        with contextlib.suppress(ValueError):
+            networks.append(ipaddress.ip_network(peer.host))
+    return networks
+
+
+def _may_come_from(peer: DimsePeerSettings, caller: IPAddress) -> bool:
+    if any(caller in network for network in peer.commitment_from):
+        return True
+    try:
+        return caller == ipaddress.ip_address(peer.host)
+    except ValueError:
+        pass  # a name
+    try:
+        found = socket.getaddrinfo(peer.host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return caller in {_plain_address(str(one[4][0])) for one in found}
+
+
+def _plain_address(address: str) -> IPAddress:
+    """Return an address without IPv6 clothes or zone."""
+    plain = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(plain, ipaddress.IPv6Address) and plain.ipv4_mapped is not None:
+        return plain.ipv4_mapped
+    return plain
 
 
 def _new_source(settings: Settings, calling: str, address: str) -> str:

@@ -142,7 +142,8 @@ class Courier:
         """Record what became of what was sent; kept until that works, or it would be sent once more."""
         if not self._outcomes:
             return
-        deliveries.record(self._ledger, self._outcomes, self._now())
+        ask = self._peer in self._settings.committing_peers
+        deliveries.record(self._ledger, self._outcomes, self._now(), ask_commitment=ask)
         outcomes, self._outcomes = self._outcomes, []
         for outcome in outcomes:
             log = get_logger(peer=self._peer.name, object=outcome.sent.sop_instance_uid)

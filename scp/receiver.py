@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from config import Settings
+from config import PeerSettings, Settings
 from core.errors import NodeError
 from core.log import get_logger
 from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -21,8 +21,10 @@ from custody.ledger import Ledger, incidents, new_id, reception
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.reception import Caller
 from scp import status
-from scp.admission import LOCAL_LIMIT_EXCEEDED, Refused, admit
+from scp.admission import LOCAL_LIMIT_EXCEEDED, Refused, admit, reporting_peer
+from scp.commitment_scp import CommitmentService
 from scp.doorway import Doorway
+from scp.negotiation import NO_SOURCE, may_bring_images, proposes_commitment
 from scp.reception import Reception, StoreRequest
 from scp.transfer_syntaxes import prefer_transfer_syntaxes
 from scp.upper_layer import QuietRequestHandler
@@ -66,6 +68,7 @@ class Receiver:
         self._taking = taking
         self._process = process
         self._now = now
+        self._commitment = CommitmentService(settings, ledger, taking.node, now)
         self._callers: dict[Any, Caller] = {}
         self._lock = threading.Lock()
         self._server: Any = None
@@ -121,6 +124,8 @@ class Receiver:
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_C_ECHO, self._on_echo),
             (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_N_ACTION, self._on_commitment, ["action"]),
+            (evt.EVT_N_EVENT_REPORT, self._on_commitment, ["report"]),
             (evt.EVT_RELEASED, self._on_closed, ["released"]),
             (evt.EVT_ABORTED, self._on_closed, ["aborted"]),
             (evt.EVT_CONN_CLOSE, self._on_closed, ["lost"]),
@@ -175,17 +180,25 @@ class Receiver:
         called = str(request.called_ae_title).strip()
         address = str(association.requestor.address)
         decision = admit(self._settings, calling, called, address)
-        if isinstance(decision, Refused):
-            self._refuse(calling, address, decision)
-            return decision.rejection
-        caller = Caller(new_id(), decision.name, calling, address)
+        # Who wants something else is told how to become a source.
+        asks = proposes_commitment(request.presentation_context_definition_list)
+        peer = reporting_peer(self._settings, calling, called, address) if asks else None
+        if isinstance(decision, Refused) and not isinstance(peer, PeerSettings):
+            refused = peer or decision
+            self._refuse(calling, address, refused)
+            return refused.rejection
+        # A peer that is no source may report on commitment, and nothing else.
+        source = NO_SOURCE if isinstance(decision, Refused) else decision.name
+        caller = Caller(new_id(), source, calling, address)
         limit = self._take_place(association, caller)
         if limit is not None:
             get_logger().warning("association_over_limit", calling_ae_title=calling, reason=limit)
             self._note(f"{calling}@{address}", limit)
             return LOCAL_LIMIT_EXCEEDED
-        reception.open_association(self._ledger, caller, self._process, self._now())
+        if may_bring_images(request.presentation_context_definition_list, caller.source):
+            reception.open_association(self._ledger, caller, self._process, self._now())
         prefer_transfer_syntaxes(request.presentation_context_definition_list)
+        self._commitment.offer(association, caller, peer)
         return None
 
     def _refuse(self, calling: str, address: str, refused: Refused) -> None:
@@ -228,10 +241,17 @@ class Receiver:
             admitted = event.assoc in self._callers
         return status.SUCCESS if admitted else status.REFUSED_NOT_AUTHORIZED
 
-    def _on_store(self, event: Any) -> Dataset | int:
+    def _on_commitment(self, event: Any, kind: str) -> tuple[Dataset, None]:
         with self._lock:
             caller = self._callers.get(event.assoc)
         if caller is None:
+            return status.response(status.REFUSED_NOT_AUTHORIZED, "no association was admitted"), None
+        return self._commitment.answer(event, caller, kind), None
+
+    def _on_store(self, event: Any) -> Dataset | int:
+        with self._lock:
+            caller = self._callers.get(event.assoc)
+        if caller is None or caller.source == NO_SOURCE:
             return status.response(status.REFUSED_NOT_AUTHORIZED, "no association was admitted")
         try:
             self._taking.take(_store_request(event), caller)

@@ -86,7 +86,8 @@ class Reception:
     now
         Clock, seconds since 1970 UTC.
     bring_manifests
-        Called with our id of a series when it is met first: other machines may have images of it.
+        Called with our id of a series before it is looked whether an image is known: other machines may
+        have it.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Reception:
     ) -> None:
         self._spool = spool
         self._ledger = ledger
-        self._node = node
+        self.node = node
         self._bring_manifests = bring_manifests
         self._now = now
         self._series_ids: dict[SeriesKey, str] = {}
@@ -151,6 +152,7 @@ class Reception:
             return "own_result"
         series_id = self._series_id(header)
         sha256 = hashlib.sha256(request.data).hexdigest()
+        self._bring_manifests(series_id)
         known = reception.known_contents(self._ledger, series_id, str(header.SOPInstanceUID))
         if sha256 in known:
             content = (str(header.SOPInstanceUID), sha256)
@@ -194,7 +196,7 @@ class Reception:
             move_originator_message_id=request.move_originator_message_id,
             set_aside=set_aside,
             facts=CtFacts.from_header(header).as_json() if set_aside is None else None,
-            node=self._node,
+            node=self.node,
         )
         try:
             recorded = reception.record_instance(self._ledger, series_id, caller, new, self._now())
@@ -216,7 +218,6 @@ class Reception:
         if known is None:
             modality = str(header.get("Modality", "") or "")
             known = reception.series_id_of(self._ledger, key, modality, self._now())
-            self._bring_manifests(known)
             if len(self._series_ids) > 10_000:
                 self._series_ids.clear()
             self._series_ids[key] = known
@@ -264,7 +265,7 @@ def _check_identity(header: Dataset, request: StoreRequest, walked: Walked) -> N
 
 def _why_set_aside(header: Dataset, walked: Walked, *, other_content: bool) -> str | None:
     if walked.fault is not None:
-        return f"truncated or damaged: {walked.fault}"
+        return f"{reception.DAMAGED}: {walked.fault}"
     if other_content:
         return reception.OTHER_CONTENT
     return reason_not_analysable(header)

@@ -103,8 +103,9 @@ def gather(rows: LedgerRows, folders: Sequence[Path]) -> Evidence:
     digests = {path: data_set_digest(path) for path in received}
     known: list[tuple[Path, dict[str, Any]]] = []
     damaged: list[str] = []
-    for instance in (*rows.of("instance"), *_in_manifests(rows.of("manifest"), damaged)):
-        path = Path(instance["path"]).resolve()
+    manifests = [{**row, "path": _found(folders, row["path"])} for row in rows.of("manifest")]
+    for instance in (*rows.of("instance"), *_in_manifests(manifests, damaged)):
+        path = _found(folders, instance["path"])
         if digests.get(path) != instance["sha256"]:
             damaged.append(f"{path} is not what the ledger says of it")
         known.append((path, instance))
@@ -120,7 +121,9 @@ def gather(rows: LedgerRows, folders: Sequence[Path]) -> Evidence:
         jobs=rows.of("job"),
         series=rows.of("series"),
         deliveries=rows.of("delivery"),
-        objects={row["id"]: row for row in rows.of("result_object")},
+        objects={
+            row["id"]: {**row, "path": str(_found(folders, row["path"]))} for row in rows.of("result_object")
+        },
         in_spool=frozenset((_sop_instance_uid(path), digest) for path, digest in digests.items()),
         in_ledger=frozenset(pairs.values()),
         sealed=dict(sealed),
@@ -128,6 +131,12 @@ def gather(rows: LedgerRows, folders: Sequence[Path]) -> Evidence:
         parts=[str(path) for path in _files(folders, "re*/*/*.part")],
         unrecorded=sum(1 for _ in _files(folders, "unrecorded/*")),
     )
+
+
+def _found(folders: Sequence[Path], name: str | Path) -> Path:
+    """Return the file that the ledger means: as it stands, or below the data folder that holds it."""
+    places = [(folder / name).resolve() for folder in folders]
+    return next((place for place in places if place.exists()), places[0])
 
 
 def data_set_digest(path: Path) -> str:

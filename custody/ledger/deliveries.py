@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select, update
 
+from custody.ledger import commitments
 from custody.ledger.engine import Ledger
 from custody.ledger.files import located, recorded
 from custody.ledger.states import DeliveryState
@@ -292,12 +293,17 @@ def _stored(connection: Connection, object_id: str, row: Any) -> StoredObject:
     )
 
 
-def record(ledger: Ledger, outcomes: Sequence[Attempted], now: float) -> None:
-    """Record what became of claimed deliveries; claims that were lost meanwhile are left alone."""
+def record(
+    ledger: Ledger, outcomes: Sequence[Attempted], now: float, *, ask_commitment: bool = False
+) -> None:
+    """Record what became of claimed deliveries; claims that were lost meanwhile are left alone.
+
+    What was delivered is to be committed by its peer where `ask_commitment` says so.
+    """
     with ledger.write() as connection:
         for outcome in outcomes:
             delivered = outcome.state is DeliveryState.DELIVERED
-            connection.execute(
+            recorded = connection.execute(
                 update(delivery)
                 .where(
                     delivery.c.id == outcome.due.id,
@@ -314,7 +320,9 @@ def record(ledger: Ledger, outcomes: Sequence[Attempted], now: float) -> None:
                     delivered_at=now if delivered else None,
                     lease_until=None,
                 )
-            )
+            ).rowcount
+            if recorded and delivered and ask_commitment:
+                commitments.owe(connection, outcome.due.id, now)
 
 
 def release_owners(ledger: Ledger, prefix: str, now: float) -> int:

@@ -59,8 +59,11 @@ class GroupCommit:
         batch.sort(key=lambda piece: piece.order)
         try:
             with self._transaction() as connection:
-                for piece in batch:
-                    self._do(connection, piece)
+                if len(batch) == 1:  # undone with the transaction where it fails
+                    batch[0].outcome = batch[0].work(connection)
+                else:
+                    for piece in batch:
+                        self._do(connection, piece)
         except BaseException as error:  # noqa: BLE001 - every thread of the batch has to hear of it
             for piece in batch:
                 piece.error = piece.error or error

@@ -27,6 +27,9 @@ class IncidentKind(StrEnum):
     DESTINATION_UNKNOWN = "destination_unknown"
     DELIVERY_GIVEN_UP = "delivery_given_up"
     OBJECT_LEFT_OUT = "object_left_out"
+    COMMITMENT_DENIED = "commitment_denied"
+    COMMITMENT_GIVEN_UP = "commitment_given_up"
+    COMMITMENT_UNANSWERED = "commitment_unanswered"
     PATIENT_DIFFERS = "patient_differs"
     WORKER_CANNOT_START = "worker_cannot_start"
 

@@ -17,6 +17,10 @@ from custody.ledger.tables import association, instance, result_object, series, 
 
 #: Why a second content under one SOP Instance UID takes no part in the analysis.
 OTHER_CONTENT = "another content is here already under the same SOP Instance UID"
+#: Begins the reason why a data set that did not come whole is set aside.
+DAMAGED = "truncated or damaged"
+#: Why an instance whose file was taken away takes no part any more.
+FILE_MISSING = "its file is missing from the spool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +257,7 @@ def mark_missing(ledger: Ledger, paths: Collection[Path]) -> None:
             connection.execute(
                 instance.update()
                 .where(instance.c.path == str(path))
-                .values(sha256="", set_aside="its file is missing from the spool")
+                .values(sha256="", set_aside=FILE_MISSING)
             )
 
 

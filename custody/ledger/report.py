@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from custody.ledger import instances
+from custody.ledger import commitment_requests, commitments, instances
 from custody.ledger.engine import Ledger
 from custody.ledger.purging import kept
 from custody.ledger.states import DeliveryState, JobState
@@ -33,9 +33,10 @@ def status(ledger: Ledger, *, newest: int = 20, now: float | None = None) -> dic
     Returns
     -------
     dict
-        ``counts`` (by state), ``series`` (the newest jobs), ``receiving``, ``deliveries`` (by peer),
-        ``incidents``, ``kept``, ``services``. Counts are of what is under way and of the last 24 hours.
-        Times are seconds since 1970 UTC.
+        ``counts`` (by state), ``series`` (the newest jobs), ``receiving``, ``deliveries``,
+        ``commitments`` (by peer), ``commitment_requests`` (by caller), ``incidents``, ``kept``,
+        ``services``. Counts are of what is under way and of the last 24 hours. Times are seconds since 1970
+        UTC.
     """
     since = (time.time() if now is None else now) - COUNTED_S
     with ledger.read() as connection:
@@ -44,6 +45,8 @@ def status(ledger: Ledger, *, newest: int = 20, now: float | None = None) -> dic
             "receiving": _receiving(connection),
             "series": _newest_jobs(connection, newest),
             "deliveries": _deliveries(connection, since),
+            "commitments": commitments.summary(connection, since),
+            "commitment_requests": commitment_requests.summary(connection, since),
             "incidents": _rows(
                 connection, select(incident).order_by(incident.c.last_at.desc()).limit(newest)
             ),

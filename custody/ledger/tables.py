@@ -81,6 +81,8 @@ series = Table(
     Column("generation", Integer, nullable=False),
     #: Why a person should look at it; NULL where nothing is odd.
     Column("flag", Text),
+    #: Since when a sender relies on this node to keep it for good; NULL where none does.
+    Column("promised_at", Float),
     UniqueConstraint("study_instance_uid", "series_instance_uid", "patient_digest"),
     Index("ix_series_patient", "patient_digest"),
     Index("ix_series_first_received", "first_received_at"),
@@ -250,7 +252,25 @@ commitment = Table(
     Column("created_at", Float, nullable=False),
     Column("asked_at", Float),
     Column("ended_at", Float),
+    #: How often the object was sent again because the peer did not commit to it.
+    Column("resent", Integer, nullable=False),
     Index("ix_commitment_queue", "state", "peer", "due_at"),
+    Index("ix_commitment_ended", "ended_at"),
+)
+
+#: Every request for commitment that was made of a peer, so that a late report still finds what it is about.
+commitment_transaction = Table(
+    "commitment_transaction",
+    metadata,
+    Column("transaction_uid", String(64), primary_key=True),
+    Column("peer", String(64), nullable=False),
+    #: The job whose objects it is about, or the sender's request that depends on it.
+    Column("job_id", String(32), ForeignKey("job.id")),
+    Column("request_id", String(32), ForeignKey("commitment_request.id"), index=True),
+    Column("asked_at", Float, nullable=False),
+    Column("reported_at", Float),
+    #: For a sender's request: by SOP Instance UID 0, or the Failure Reason (0008,1197).
+    Column("outcome", JSON),
 )
 
 #: A request for commitment that a sender made of this node; also the queue of answering.
@@ -262,6 +282,8 @@ commitment_request = Table(
     Column("source", String(64), nullable=False),
     Column("calling_ae_title", String(16), nullable=False),
     Column("address", String(64), nullable=False),
+    #: The node that it was made of: only that one can look at its files.
+    Column("node", String(32), nullable=False),
     #: Pairs of SOP Class UID and SOP Instance UID, as requested.
     Column("items", JSON, nullable=False),
     #: By SOP Instance UID: 0 for committed, else the Failure Reason (0008,1197).
@@ -269,13 +291,16 @@ commitment_request = Table(
     Column("state", String(16), nullable=False),
     Column("reason", Text),
     Column("requested_at", Float, nullable=False),
+    #: When the outcome was known; the sender is told from then on.
+    Column("decided_at", Float),
     Column("due_at", Float, nullable=False),
     Column("owner", String(64)),
     Column("attempt", Integer, nullable=False),
     Column("lease_until", Float),
     Column("ended_at", Float),
     UniqueConstraint("calling_ae_title", "transaction_uid"),
-    Index("ix_commitment_request_queue", "state", "due_at"),
+    Index("ix_commitment_request_queue", "state", "node", "due_at"),
+    Index("ix_commitment_request_ended", "ended_at"),
 )
 
 #: What was deleted, changed or ordered by hand, by whom and when; never deleted itself.

@@ -17,6 +17,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from scp.requestor import send_at_once
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
@@ -118,7 +120,13 @@ def send(paths: Iterable[Path], port: int, *, calling: str, called: str) -> int:
     entity = AE(ae_title=calling)
     entity.maximum_pdu_size = 1024 * 1024
     entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
-    association = entity.associate("127.0.0.1", port, ae_title=called, max_pdu=1024 * 1024)
+    association = entity.associate(
+        "127.0.0.1",
+        port,
+        ae_title=called,
+        max_pdu=1024 * 1024,
+        evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once)],
+    )
     if not association.is_established:
         raise ConnectionError(f"{called} on port {port} does not accept an association from {calling}")
     try:

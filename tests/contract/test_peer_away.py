@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from config import PeerSettings
 from core.uid import derived_uid
+from custody.ledger.states import Lane
 from custody.ledger.tables import delivery
 from custody.spool import Spool
 from lesionnode.loops import Loop
@@ -46,11 +47,20 @@ def lane(office: Office, to: PeerSettings, **limits: Any) -> Courier:
 
 
 def finish_jobs(office: Office, count: int) -> list[str]:
-    """Finish jobs one second apart; return the UIDs of their segmentations, the oldest first."""
+    """Finish jobs one second apart, of every lane and with more or less disease.
+
+    Returns
+    -------
+    list of str
+        The UIDs of their segmentations in the order of urgency: lanes, then severity, then age.
+    """
+    urgency = []
     for number in range(count):
-        office.finish_job(name=str(number))
+        lane, triage = Lane(number % 3), number * 7 % 25
+        office.finish_job(name=str(number), lane=lane, triage=triage)
+        urgency.append((lane, -triage, number))
         office.clock.advance(1)
-    return [derived_uid(str(number), "segmentation", "binary") for number in range(count)]
+    return [derived_uid(str(number), "segmentation", "binary") for *_, number in sorted(urgency)]
 
 
 def rows(office: Office) -> list[dict[str, Any]]:
@@ -94,7 +104,7 @@ def check_rest(office: Office, attempts: int) -> None:
 
 
 def test_three_days_away_with_forty_jobs_waiting(office: Office) -> None:
-    """About one association request an hour for all of them; then everything arrives, in order.
+    """About one association request an hour for all of them; then everything arrives, most urgent first.
 
     Each job has an association of its own, and none is open when the next one begins.
     """

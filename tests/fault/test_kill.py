@@ -1,15 +1,14 @@
-"""kill -9 at any moment: what was acknowledged is there, and exactly one SEG and one SR reach the PACS."""
+"""What a killed or stopped process costs; kills at random moments are in test_crash_campaign.py."""
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 from pydicom import dcmread
 from pydicom.uid import (
@@ -19,9 +18,10 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
-from pynetdicom import AE
+from pynetdicom import AE, evt
 
 from lesionnode.demo.pacs import SmallPacs
+from scp.requestor import send_at_once
 from tests.helpers.running_node import AE_TITLE, RunningNode, running_node
 
 pytestmark = pytest.mark.fault
@@ -50,7 +50,8 @@ def send_and_note(port: int, paths: list[Path], acknowledged: list[str]) -> None
     entity = AE(ae_title="SCANNER")
     entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     entity.dimse_timeout = 5  # the answer of a killed node does not come
-    association = entity.associate("127.0.0.1", port, ae_title=AE_TITLE)
+    handlers: list[Any] = [(evt.EVT_CONN_OPEN, send_at_once)]
+    association = entity.associate("127.0.0.1", port, ae_title=AE_TITLE, evt_handlers=handlers)
     socket = association.dul.socket.socket
     try:
         for path in paths:
@@ -66,12 +67,6 @@ def send_and_note(port: int, paths: list[Path], acknowledged: list[str]) -> None
         socket.close()  # pynetdicom forgets the socket of a connection that the other side reset
 
 
-def kept_in_spool(node: RunningNode) -> set[str]:
-    """Return the SOP Instance UIDs of every whole file in the spool."""
-    paths = (node.data / "received").glob("*/*.dcm")
-    return {str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) for path in paths}
-
-
 def exactly_one_of_each(pacs: SmallPacs, settle_s: float = 4.0) -> None:
     """Wait for SEG, SR and film, then a while longer: no other object may come with another UID."""
     wanted = [SegmentationStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage]
@@ -80,54 +75,6 @@ def exactly_one_of_each(pacs: SmallPacs, settle_s: float = 4.0) -> None:
     arrivals = pacs.wait_for(len(wanted), timeout_s=1)
     uids = {(one.sop_class_uid, one.path.name) for one in arrivals}
     assert sorted(kind for kind, _ in uids) == sorted(wanted)
-
-
-@pytest.mark.parametrize("after", [3, 25, 55])
-def test_killed_during_reception(
-    node: RunningNode, pacs: SmallPacs, small_phantom_files: list[Path], after: int
-) -> None:
-    """Every instance that was acknowledged before the kill is there; a resend completes the series."""
-    acknowledged: list[str] = []
-    sender = threading.Thread(
-        target=send_and_note, args=(node.port, small_phantom_files, acknowledged), daemon=True
-    )
-    sender.start()
-    deadline = time.monotonic() + 60
-    while len(acknowledged) < after and time.monotonic() < deadline:
-        time.sleep(0.002)
-    node.kill()
-    sender.join(60)
-    noted = list(acknowledged)
-    assert after <= len(noted) < len(small_phantom_files) + 1
-    node.start()
-    assert set(noted) <= kept_in_spool(node)
-    assert not list(node.data.glob("re*/*/*.part"))
-    send_and_note(node.port, small_phantom_files, acknowledged)
-    node.wait(lambda: node.status()["counts"]["jobs"].get("analysed"), 120)
-    exactly_one_of_each(pacs)
-    assert node.status()["counts"]["instances"] == len(small_phantom_files)
-
-
-@pytest.mark.parametrize("delay_s", [0.0, 0.4, 1.2])
-def test_killed_during_analysis(
-    node: RunningNode, pacs: SmallPacs, small_phantom_files: list[Path], delay_s: float
-) -> None:
-    """A job that was cut off is done again after the restart, and its results arrive once."""
-    acknowledged: list[str] = []
-    send_and_note(node.port, small_phantom_files, acknowledged)
-    node.wait(lambda: [one for one in node.log if one["event"] == "analysis_started"], 60)
-    time.sleep(delay_s)
-    workers = node.worker_pids()
-    node.kill()
-    deadline = time.monotonic() + 20
-    while any(psutil.pid_exists(pid) for pid in workers) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(psutil.pid_exists(pid) for pid in workers), "an orphaned worker goes on"
-    node.start()
-    exactly_one_of_each(pacs)
-    status = node.status()
-    assert status["counts"]["jobs"] == {"analysed": 1}
-    assert len(acknowledged) == status["counts"]["instances"]
 
 
 def test_a_killed_worker_costs_one_attempt_and_no_reception(

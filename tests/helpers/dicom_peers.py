@@ -22,6 +22,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
 
 from core.ct_header import CT_IMAGE_STORAGE
+from scp.requestor import send_at_once
 from tests.helpers.instances import encoded
 
 #: One presentation context for CT in the plainest encoding.
@@ -72,7 +73,8 @@ class Scanner:
         entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = 20
         for abstract, transfer in contexts:
             entity.add_requested_context(abstract, list(transfer))
-        return entity.associate(self.host, self.port, ae_title=self.called)
+        handlers: list[Any] = [(evt.EVT_CONN_OPEN, send_at_once)]
+        return entity.associate(self.host, self.port, ae_title=self.called, evt_handlers=handlers)
 
     @contextmanager
     def association(self, contexts: Sequence[tuple[str, Sequence[str]]] = CT_CONTEXT) -> Iterator[Any]:

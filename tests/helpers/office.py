@@ -16,13 +16,14 @@ from sqlalchemy import select
 from config import PeerSettings, Settings
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.uid import derived_uid
-from custody.ledger import Ledger, completion, jobs, new_id, reception
+from custody.ledger import Ledger, completion, deliveries, jobs, new_id, reception
 from custody.ledger.completion import KnownAcquisition, Sealing
+from custody.ledger.deliveries import Attempted
 from custody.ledger.destinations import Destinations
 from custody.ledger.jobs import JobEnd, StoredResult
 from custody.ledger.reception import NewInstance
-from custody.ledger.states import JobState
-from custody.ledger.tables import delivery, result_object
+from custody.ledger.states import DeliveryState, JobState, Lane
+from custody.ledger.tables import commitment, delivery, result_object
 from custody.spool import Spool
 from lesionnode.corrections import Corrections
 from scp.courier import Courier
@@ -68,9 +69,12 @@ class Office:
         name: str = "1",
         objects: Sequence[tuple[str, str, str]] = PLAIN,
         to: Destinations | None = None,
+        *,
+        lane: Lane = Lane.ROUTINE,
+        triage: int = 0,
     ) -> list[Path]:
         """Bring one job to its end whose objects (kind, variant, SOP class) go to peers; return the files."""
-        job_id = _sealed_job(self.ledger, name, self.clock.now)
+        job_id = _sealed_job(self.ledger, name, self.clock.now, lane)
         claimed = jobs.claim(self.ledger, "w", lease_s=60, max_attempts=3, now=self.clock.now)
         assert claimed is not None
         stored = []
@@ -80,7 +84,7 @@ class Office:
                 job_id, "-".join((kind, *variant.split())), _part_10(sop_class, uid)
             )
             stored.append(StoredResult(kind, sop_class, uid, path, "0" * 64, variant))
-        end = JobEnd(JobState.ANALYSED, None, None, stored)
+        end = JobEnd(JobState.ANALYSED, None, None, stored, triage)
         destinations = to or Destinations({"scanner": peers})
         assert jobs.finish(self.ledger, claimed, end, destinations, self.clock.now)
         return [one.path for one in stored]
@@ -127,7 +131,7 @@ def _part_10(sop_class: str, uid: str) -> bytes:
     return content[:start] + struct.pack("<HH2sHI", 0x0008, 0, b"UL", 4, 0) + content[start:]
 
 
-def _sealed_job(ledger: Ledger, name: str, now: float) -> str:
+def _sealed_job(ledger: Ledger, name: str, now: float, lane: Lane) -> str:
     key = SeriesKey(StudyInstanceUID("1"), SeriesInstanceUID(name), "digest")
     series_id = reception.series_id_of(ledger, key, "CT", now)
     caller = open_caller(ledger, now)
@@ -139,4 +143,27 @@ def _sealed_job(ledger: Ledger, name: str, now: float) -> str:
         scan = KnownAcquisition(name, "1", "1", None, None)
         completion.keep_acquisition(connection, "1", "digest", scan)
         (one,) = completion.open_series(connection)
-        return completion.seal(connection, Sealing(one, name, JobState.QUEUED, None, "quiet", "m"), now)
+        return completion.seal(connection, Sealing(one, name, JobState.QUEUED, None, "quiet", "m", lane), now)
+
+
+def deliver(office: Office, peer: str = "pacs", *, ask_commitment: bool = True) -> list[str]:
+    """Record as delivered whatever is due to a peer; return the SOP Instance UIDs."""
+    uids: list[str] = []
+    while due := deliveries.claim_for_peer(office.ledger, peer, "courier", lease_s=60, now=office.clock.now):
+        outcomes = [
+            Attempted(one, one.object, DeliveryState.DELIVERED, None, 0, office.clock.now) for one in due
+        ]
+        deliveries.record(office.ledger, outcomes, office.clock.now, ask_commitment=ask_commitment)
+        uids += [one.object.sop_instance_uid for one in due]
+    return uids
+
+
+def commitments_of(office: Office) -> dict[str, dict[str, Any]]:
+    """Return the commitment rows by kind of object."""
+    with office.ledger.read() as connection:
+        rows = connection.execute(
+            select(commitment, result_object.c.kind)
+            .join_from(commitment, delivery)
+            .join(result_object, result_object.c.id == delivery.c.result_object_id)
+        ).mappings()
+        return {str(row["kind"]): dict(row) for row in rows}

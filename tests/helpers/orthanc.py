@@ -65,6 +65,15 @@ class Orthanc:
         request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", method="DELETE")
         urllib.request.urlopen(request, timeout=30).close()
 
+    def send_json(self, method: str, path: str, body: Any) -> Any:
+        """PUT or POST a value to a path of its REST interface; return the JSON of the answer, if any."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.http_port}{path}", json.dumps(body).encode(), method=method
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            said = answer.read()
+        return json.loads(said) if said else None
+
     def _request(self, path: str, **headers: str) -> Any:
         request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", headers=headers)
         return urllib.request.urlopen(request, timeout=30)

@@ -16,8 +16,10 @@ from scp.admission import (
     CALLING_AE_TITLE_NOT_RECOGNISED,
     Refused,
     admit,
+    report_networks,
+    reporting_peer,
 )
-from tests.helpers.instances import settings_for, source
+from tests.helpers.instances import peer, settings_for, source
 
 FOLDER = Path("/nowhere")
 
@@ -130,3 +132,57 @@ def test_the_proposed_source_name_is_a_free_one() -> None:
 def test_a_title_that_dicom_forbids_cannot_be_admitted(calling: str) -> None:
     """No lines are offered that the configuration would refuse; the sender has to be corrected."""
     assert refused(node(source("ct", "CT1")), calling).to_admit.startswith("at the sender:")
+
+
+# --- peers that report on storage commitment ---------------------------------------------------------------
+
+
+def pacs(**changes: Any) -> Settings:
+    """Return settings with one peer that is asked for commitment."""
+    values = {"storage_commitment": True, "host": "192.0.2.10", **changes}
+    return settings_for(FOLDER, peers=(peer("pacs", 104, **values),))
+
+
+@pytest.mark.parametrize(
+    ("changes", "address"),
+    [
+        ({}, "192.0.2.10"),
+        ({}, "::ffff:192.0.2.10"),
+        ({"host": "localhost"}, "127.0.0.1"),
+        ({"commitment_from": ["192.0.2.11", "198.51.100.0/24"]}, "198.51.100.7"),
+        ({"host": "no-such-host.invalid", "commitment_from": ["192.0.2.11"]}, "192.0.2.11"),
+    ],
+)
+def test_a_peer_reports_from_its_host_or_from_elsewhere(changes: dict[str, Any], address: str) -> None:
+    """By address, by name, or from elsewhere if that is configured."""
+    settings = pacs(**changes)
+    assert reporting_peer(settings, "PACS", "LESIONNODE", address) == settings.peers[0]
+
+
+def test_a_peer_that_reports_from_elsewhere_is_told_what_to_configure() -> None:
+    """The refusal holds the line that admits it."""
+    decision = reporting_peer(pacs(), "PACS", "LESIONNODE", "192.0.2.99")
+    assert isinstance(decision, Refused)
+    assert decision.to_admit == 'in the peer "pacs": commitment_from = ["192.0.2.99"]'
+    lines = tomllib.loads(decision.to_admit.partition(": ")[2])
+    assert reporting_peer(pacs(**lines), "PACS", "LESIONNODE", "192.0.2.99") is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "calling", "called"),
+    [
+        (pacs(storage_commitment=False), "PACS", "LESIONNODE"),
+        (pacs(), "OTHER", "LESIONNODE"),
+        (pacs(calling_ae_title="AI"), "PACS", "OTHER"),
+    ],
+)
+def test_nobody_else_reports(settings: Settings, calling: str, called: str) -> None:
+    """Peers that are not asked, strangers, and callers of another node."""
+    assert reporting_peer(settings, calling, called, "192.0.2.10") is None
+
+
+def test_the_listener_knows_where_reports_come_from() -> None:
+    """Such addresses are no strangers to the limit on connections."""
+    found = report_networks(pacs(commitment_from=["198.51.100.0/24"]))
+    assert [str(one) for one in found] == ["198.51.100.0/24", "192.0.2.10/32"]
+    assert report_networks(pacs(host="pacs.example")) == []

@@ -355,3 +355,48 @@ def test_limits_of_a_source_are_told_with_what_is_wanted(tmp_path: Path) -> None
         ("analyse", "wanted 'best-per-acquisition', 'every' or 'none'"),
     ):
         assert any(f"sources[0].{key}: found" in fault and wanted in fault for fault in faults), faults
+
+
+def commitment_faults_of(tmp_path: Path, source: str, peer: str = "") -> list[str]:
+    """Return the faults of a source's lines about storage commitment."""
+    text = f"""
+        [[peers]]
+        name = "pacs"
+        ae_title = "PACS"
+        host = "pacs.example"
+        port = 104
+        {peer}
+        [[sources]]
+        name = "ct"
+        ae_titles = ["CT1", "CT2"]
+        networks = ["192.0.2.0/24"]
+        send_to = ["pacs"]
+        {source}
+        """
+    return faults_of(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ('storage_commitment = "archive"\ncommitment_port = 104', "archive: missing, wanted the peer that"),
+        (
+            'storage_commitment = "archive"\narchive = "pax"\ncommitment_port = 104',
+            'archive: found "pax", wanted the peer that archives ("pacs")',
+        ),
+        ('archive = "pacs"', 'archive: found "pacs", wanted it only with storage_commitment = "archive"'),
+        ('storage_commitment = "here"', 'commitment_port: missing, wanted the port on which "CT1" listens'),
+        ('storage_commitment = "yes"', "storage_commitment: found"),
+    ],
+)
+def test_commitment_that_could_not_be_answered_is_a_fault(tmp_path: Path, lines: str, fault: str) -> None:
+    """Nobody vouches, or it is not known where the sender listens."""
+    (found,) = commitment_faults_of(tmp_path, lines)
+    assert f"sources[0].{fault}" in found
+
+
+def test_the_port_of_a_sender_may_be_that_of_a_peer(tmp_path: Path) -> None:
+    """Each of its AE titles needs one."""
+    also = '[[peers]]\nname = "ct1"\nae_title = "CT1"\nhost = "192.0.2.1"\nport = 4242'
+    (found,) = commitment_faults_of(tmp_path, 'storage_commitment = "here"', also)
+    assert '"CT2" listens' in found

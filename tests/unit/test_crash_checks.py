@@ -160,7 +160,7 @@ def test_spool_and_ledger_are_read_by_bytes(tmp_path: Path) -> None:
     manifest = folder / "manifest-1.json"
     manifest.write_text(json.dumps({"sha256": checksum, "body": body}))
     url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
-    _write_ledger(url, folder, instances[:2], manifest, checksum)
+    _write_ledger(url, folder, instances[:2], manifest.relative_to(tmp_path), checksum)
 
     def look() -> Evidence:
         rows = LedgerRows(url)

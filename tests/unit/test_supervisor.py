@@ -43,8 +43,9 @@ def test_a_worker_that_cannot_start_is_told_in_status(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, sources=(source("ct", "CT1", model="absent"),))
     with fresh_ledger(tmp_path) as ledger:
         supervised = Supervisor(settings, ledger)
+        supervised.start()
         with pytest.raises(ProviderUnavailable, match='no model package "absent"'):
-            supervised.start()
+            supervised.wait_until_ready()
         deadline = time.monotonic() + 60
         told: list[str] = []
         while not told and time.monotonic() < deadline:

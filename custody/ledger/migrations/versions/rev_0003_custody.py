@@ -16,6 +16,7 @@ depends_on = None
 def upgrade() -> None:
     """Apply. Columns are added in place: rebuilding a table would break the rows that refer to it."""
     op.add_column("series", sa.Column("flag", sa.Text()))
+    op.add_column("series", sa.Column("promised_at", sa.Float()))
     op.create_index("ix_series_patient", "series", ["patient_digest"])
     op.create_index("ix_series_first_received", "series", ["first_received_at"])
     op.create_index("ix_series_source_settled", "series_source", ["settled"])
@@ -43,6 +44,7 @@ def upgrade() -> None:
     _create_manifest()
     _create_commitment()
     _create_commitment_request()
+    _create_commitment_transaction()
     _create_the_rest()
 
 
@@ -88,12 +90,14 @@ def _create_commitment() -> None:
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("asked_at", sa.Float()),
         sa.Column("ended_at", sa.Float()),
+        sa.Column("resent", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["delivery_id"], ["delivery.id"], name=op.f("fk_commitment_delivery_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_commitment")),
         sa.UniqueConstraint("delivery_id", name=op.f("uq_commitment_delivery_id")),
     )
     op.create_index(op.f("ix_commitment_transaction_uid"), "commitment", ["transaction_uid"])
     op.create_index("ix_commitment_queue", "commitment", ["state", "peer", "due_at"])
+    op.create_index("ix_commitment_ended", "commitment", ["ended_at"])
 
 
 def _create_commitment_request() -> None:
@@ -104,11 +108,13 @@ def _create_commitment_request() -> None:
         sa.Column("source", sa.String(length=64), nullable=False),
         sa.Column("calling_ae_title", sa.String(length=16), nullable=False),
         sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("node", sa.String(length=32), nullable=False),
         sa.Column("items", sa.JSON(), nullable=False),
         sa.Column("outcome", sa.JSON()),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text()),
         sa.Column("requested_at", sa.Float(), nullable=False),
+        sa.Column("decided_at", sa.Float()),
         sa.Column("due_at", sa.Float(), nullable=False),
         sa.Column("owner", sa.String(length=64)),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -121,7 +127,29 @@ def _create_commitment_request() -> None:
             name=op.f("uq_commitment_request_calling_ae_title_transaction_uid"),
         ),
     )
-    op.create_index("ix_commitment_request_queue", "commitment_request", ["state", "due_at"])
+    op.create_index("ix_commitment_request_queue", "commitment_request", ["state", "node", "due_at"])
+    op.create_index("ix_commitment_request_ended", "commitment_request", ["ended_at"])
+
+
+def _create_commitment_transaction() -> None:
+    op.create_table(
+        "commitment_transaction",
+        sa.Column("transaction_uid", sa.String(length=64), nullable=False),
+        sa.Column("peer", sa.String(length=64), nullable=False),
+        sa.Column("job_id", sa.String(length=32)),
+        sa.Column("request_id", sa.String(length=32)),
+        sa.Column("asked_at", sa.Float(), nullable=False),
+        sa.Column("reported_at", sa.Float()),
+        sa.Column("outcome", sa.JSON()),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_commitment_transaction_job_id")),
+        sa.ForeignKeyConstraint(
+            ["request_id"],
+            ["commitment_request.id"],
+            name=op.f("fk_commitment_transaction_request_id"),
+        ),
+        sa.PrimaryKeyConstraint("transaction_uid", name=op.f("pk_commitment_transaction")),
+    )
+    op.create_index(op.f("ix_commitment_transaction_request_id"), "commitment_transaction", ["request_id"])
 
 
 def _create_the_rest() -> None:
@@ -155,7 +183,9 @@ def _create_the_rest() -> None:
 
 def downgrade() -> None:
     """Revert; only what the manifests do not hold can be kept, so there is no way back with sealed series."""
-    for table in ("patient_merge", "switch", "audit", "commitment_request", "commitment", "manifest"):
+    for table in ("patient_merge", "switch", "audit"):
+        op.drop_table(table)
+    for table in ("commitment_transaction", "commitment_request", "commitment", "manifest"):
         op.drop_table(table)
     op.drop_index("ix_delivery_delivered", "delivery")
     op.drop_column("result_object", "size_bytes")
@@ -175,4 +205,5 @@ def downgrade() -> None:
     op.drop_index("ix_series_source_settled", "series_source")
     op.drop_index("ix_series_first_received", "series")
     op.drop_index("ix_series_patient", "series")
+    op.drop_column("series", "promised_at")
     op.drop_column("series", "flag")
