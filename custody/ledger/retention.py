@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, func, select, tuple_
 
+from custody.ledger import commitment_requests
 from custody.ledger.files import located
 from custody.ledger.states import (
     FINAL_JOB_STATES,
@@ -234,7 +235,9 @@ def _promised(connection: Connection, series_id: str, kept_for_good: Collection[
         series_source.c.series_id == series_id, series_source.c.source.in_(list(kept_for_good))
     )
     found = kept_for_good and connection.execute(sent.limit(1)).first()
-    return "its source was promised that it is kept for good" if found else None
+    if found or commitment_requests.promised(connection, series_id):
+        return "its source was promised that it is kept for good"
+    return None
 
 
 def _results_held(

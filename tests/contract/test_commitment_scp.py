@@ -18,12 +18,14 @@ from structlog.testing import capture_logs
 
 from config import Settings
 from core.ct_header import CT_IMAGE_STORAGE
+from custody.holdings import Holdings
 from custody.ledger import Ledger, archive_requests, commitment_reports, commitment_requests
 from custody.ledger.commitment_reports import Report
 from custody.ledger.report import status as ledger_status
 from custody.ledger.tables import commitment_request, incident, instance, manifest, series
 from custody.shelving import Shelving
 from custody.spool import Spool
+from lesionnode.retaining import disk_report
 from lesionnode.status_page import print_status
 from scp import commitment_wire as wire
 from scp.commitment_answers import CommitmentDesk
@@ -71,8 +73,10 @@ class Site:
     def shelve(self) -> None:
         """Let time pass until the series is sealed and its instances are in a manifest."""
         self.clock.advance(600)
-        Completion(self.settings, self.ledger, self.clock).step()
-        Shelving(self.ledger, Spool(self.folder), "", self.clock).step()
+        spool = Spool(self.folder)
+        holdings = Holdings(spool, self.ledger)
+        Completion(self.settings, self.ledger, holdings, self.clock).step()
+        Shelving(self.ledger, spool, holdings, "", self.clock).step()
 
     def work(self) -> None:
         """Let the desk do whatever is due now."""
@@ -348,7 +352,8 @@ def test_an_association_about_commitment_alone_holds_up_no_series(here: Site) ->
     push_model = [(wire.PUSH_MODEL, ("1.2.840.10008.1.2",))]
     with Scanner(here.port).association(push_model):
         here.clock.advance(4)
-        assert Completion(here.settings, here.ledger, here.clock).step() == 1
+        holdings = Holdings(Spool(here.folder), here.ledger)
+        assert Completion(here.settings, here.ledger, holdings, here.clock).step() == 1
 
 
 def _without(keyword: str) -> Callable[[Dataset], None]:
@@ -498,7 +503,8 @@ def test_status_shows_who_waits_for_an_answer(here: Site) -> None:
     here.sender.close()
     here.work()
     out = Console(record=True, width=160, file=StringIO())
-    print_status(ledger_status(here.ledger, now=here.clock.now), here.settings, out)
+    found = {**ledger_status(here.ledger, now=here.clock.now), "disk": disk_report(here.settings)}
+    print_status(found, here.settings, out)
     shown = out.export_text()
     assert "Storage commitment asked of this node" in shown
     assert "waiting" in shown

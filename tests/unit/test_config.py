@@ -379,10 +379,13 @@ def commitment_faults_of(tmp_path: Path, source: str, peer: str = "") -> list[st
 @pytest.mark.parametrize(
     ("lines", "fault"),
     [
-        ('storage_commitment = "archive"\ncommitment_port = 104', "archive: missing, wanted the peer that"),
+        (
+            'storage_commitment = "archive"\ncommitment_port = 104',
+            "archive: missing, wanted the DIMSE peer that",
+        ),
         (
             'storage_commitment = "archive"\narchive = "pax"\ncommitment_port = 104',
-            'archive: found "pax", wanted the peer that archives ("pacs")',
+            'archive: found "pax", wanted the DIMSE peer that archives ("pacs")',
         ),
         ('archive = "pacs"', 'archive: found "pacs", wanted it only with storage_commitment = "archive"'),
         ('storage_commitment = "here"', 'commitment_port: missing, wanted the port on which "CT1" listens'),
