@@ -6,7 +6,7 @@ instances: they would be hundreds of millions. So the series of that sender are 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from core.errors import SpoolDamaged
 from custody.ledger import instances
 from custody.ledger.engine import Ledger
 from custody.ledger.tables import instance, manifest, series, series_source
-from custody.manifest import KeptInstance, read_manifest
+from custody.manifest import KeptInstance, may_list, read_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,9 @@ def find(
             break
         with ledger.read() as connection:
             of_series = [
-                one for one in _of_series(connection, candidate) if one.kept.sop_instance_uid in missing
+                one
+                for one in _of_series(connection, candidate, missing)
+                if one.kept.sop_instance_uid in missing
             ]
         for one in of_series:
             found.setdefault(one.kept.sop_instance_uid, []).append(one)
@@ -90,7 +92,7 @@ def find(
     return found
 
 
-def _of_series(connection: Connection, candidate: Any) -> Iterator[Holding]:
+def _of_series(connection: Connection, candidate: Any, wanted: Set[str]) -> Iterator[Holding]:
     where = (candidate.id, candidate.study_instance_uid, candidate.series_instance_uid)
     rows = select(instance.c.id, instance.c.node).where(instance.c.series_id == candidate.id)
     nodes = {row.id: row.node for row in connection.execute(rows)}
@@ -100,6 +102,8 @@ def _of_series(connection: Connection, candidate: Any) -> Iterator[Holding]:
                 yield Holding(*where, kept=one, node=nodes[one.id], purged=False)
     listed = connection.execute(select(manifest).where(manifest.c.series_id == candidate.id))
     for row in listed.all():
+        if not may_list(Path(row.path), wanted):
+            continue
         try:
             kept = read_manifest(Path(row.path), row.sha256).instances
         except SpoolDamaged:

@@ -17,7 +17,7 @@ from core.errors import SpoolDamaged
 from custody.holdings import Holdings
 from custody.ledger import Ledger, instances, reception
 from custody.ledger.tables import instance, manifest
-from custody.manifest import KeptInstance, Manifest, read_manifest
+from custody.manifest import KeptInstance, Manifest, may_list, read_manifest
 from custody.shelving import Shelving
 from custody.spool import Spool
 from tests.unit.test_ledger import NOON, claimed, new_instance, open_caller, sealed
@@ -57,6 +57,20 @@ def test_a_manifest_says_what_was_put_in(one: Manifest, tmp_path_factory: pytest
     content, sha256 = one.encoded()
     path.write_bytes(content)
     assert read_manifest(path, sha256) == one
+
+
+def test_a_manifest_can_be_asked_quickly_what_it_lists(tmp_path: Path) -> None:
+    """One of many instances is enough; a file that is gone or is no manifest lists nothing."""
+    path = tmp_path / "manifest.json"
+    values = {one.name: "1.2.3" if one.name == "sop_instance_uid" else None for one in fields(KeptInstance)}
+    listed = KeptInstance(**values)  # type: ignore[arg-type]
+    content, _ = Manifest("s", SeriesKey("1", "2", "d"), "CT", 1, "", (listed,)).encoded()  # type: ignore[arg-type]
+    assert not may_list(path, {"1.2.3"})
+    path.write_bytes(content)
+    assert may_list(path, {"9", "1.2.3"})
+    assert not may_list(path, {"1.2", "1.2.3.4"})
+    path.write_bytes(b"\xff")
+    assert not may_list(path, {"1.2.3"})
 
 
 @settings(max_examples=50)
