@@ -6,7 +6,7 @@ import math
 import shutil
 from typing import Any
 
-from config import Settings
+from config import CommitmentRule, Settings
 from custody.holdings import Holdings
 from custody.ledger import Ledger
 from custody.retention import Retention, RetentionRules
@@ -30,6 +30,9 @@ def rules_of(settings: Settings) -> RetentionRules:
         floor_bytes=floor_mb * _MB,
         reserve_bytes=wanted.reserve_mb * _MB,
         owed_to=frozenset(source.name for source in settings.sources),
+        kept_for_good=frozenset(
+            source.name for source in settings.sources if source.storage_commitment is CommitmentRule.HERE
+        ),
         node=node_name(settings),
     )
 
