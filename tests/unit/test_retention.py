@@ -24,8 +24,9 @@ from custody.retention import Retention, RetentionRules
 from custody.shared_storage import SharedStorage
 from custody.shelving import Shelving
 from custody.spool import Spool
+from lesionnode.retaining import rules_of
 from scp.completion import Completion
-from tests.helpers.instances import SEGMENTATION_STORAGE, ct_series
+from tests.helpers.instances import SEGMENTATION_STORAGE, ct_series, settings_for, source
 from tests.unit.test_completion import QUIET_S, Bench, set_up
 
 DAY_S = 86_400.0
@@ -211,6 +212,7 @@ def test_commitment_of_a_peer_is_waited_for(small_house: House) -> None:
                 attempt=1,
                 resent=0,
                 created_at=0,
+                resent=0,
             )
         )
     house.bench.clock.advance(40 * DAY_S)
@@ -234,6 +236,7 @@ def test_a_sender_that_waits_for_our_commitment_is_answered_first(small_house: H
                 source="scanner",
                 calling_ae_title="CT1",
                 address="127.0.0.1",
+                node="",
                 items=[[str(wanted[0].SOPClassUID), str(wanted[0].SOPInstanceUID)]],
                 state=CommitmentRequestState.WAITING.value,
                 requested_at=0,
@@ -257,6 +260,14 @@ def test_what_was_promised_to_be_kept_for_good_is_never_deleted(small_house: Hou
     promised = {"kept_for_good": frozenset({"scanner"})}
     assert small_house.purge(**promised, make_room_below_bytes=2**62) == 1
     assert (small_house.images, small_house.results) == (3, 0)
+
+
+def test_a_source_that_was_answered_for_this_node_itself_is_kept_for_good(tmp_path: Path) -> None:
+    """Its senders may have deleted their copies because this node said that it keeps them."""
+    sources = (source("here", "CT1", storage_commitment="here"), source("other", "CT2"))
+    rules = rules_of(settings_for(tmp_path, sources=sources))
+    assert (rules.kept_for_good, rules.owed_to) == ({"here"}, {"here", "other"})
+    assert (rules.received_s, rules.results_s) == (30 * DAY_S, 90 * DAY_S)
 
 
 def test_quarantine_has_days_of_its_own_and_what_failed_is_never_deleted_for_room(small_house: House) -> None:
