@@ -27,7 +27,8 @@
     │  ├ ModelNotLicensed             the configuration does not accept the package's licence
     │  └ ProviderUnavailable          policy require-gpu and no GPU
     ├ InferenceError                  retried, then failed
-    │  └ OutOfDeviceMemory
+    │  ├ OutOfDeviceMemory
+    │  └ DeviceFailed                 retried by a new process: in this one the device stays broken
     ├ ResultEncodingError             the writers refuse to write (mixed patients, lost characters)
     └ DeliveryError
        ├ PeerUnreachable              the whole lane of the peer pauses
@@ -158,6 +159,10 @@ class InferenceError(NodeError):
 
 class OutOfDeviceMemory(InferenceError):
     """The accelerator's memory did not suffice."""
+
+
+class DeviceFailed(InferenceError):
+    """The accelerator failed, and does not work again for the life of this process."""
 
 
 class ResultEncodingError(NodeError):

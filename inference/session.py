@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-from core.errors import InferenceError, ModelIntegrity, OutOfDeviceMemory, ProviderUnavailable
+from core.errors import InferenceError, ModelIntegrity, ProviderUnavailable
+from inference.device_errors import RUNTIME_ERRORS, as_inference_error, in_short, names_memory
 from inference.manifest import Manifest
 from inference.model_package import MODEL_FILE, ModelPackage
 from inference.onnx_graph import graph_faults
@@ -25,30 +25,6 @@ CUDA_PROVIDER = "CUDAExecutionProvider"
 
 # ONNX Runtime's severities: 3 lets errors through, 4 only what ends the process.
 _ERRORS_ONLY, _SILENT = 3, 4
-
-# Its exceptions share no base class of their own.
-_ORT_ERRORS = (
-    ort_state.EPFail,
-    ort_state.EngineError,
-    ort_state.Fail,
-    ort_state.InvalidArgument,
-    ort_state.InvalidGraph,
-    ort_state.InvalidProtobuf,
-    ort_state.NotImplemented,
-    ort_state.RuntimeException,
-    RuntimeError,
-    ValueError,
-)
-
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "failed to allocate memory",
-    "available memory of",
-    "bad_alloc",
-    "bad allocation",
-    "alloc_failed",
-    "cuda_error_out_of_memory",
-)
 
 
 class ExecutionPolicy(StrEnum):
@@ -61,29 +37,33 @@ class ExecutionPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CudaOptions:
-    """Settings of the CUDA provider.
+    """Settings of the CUDA provider; what each costs was measured (docs/gpu.md).
 
     Parameters
     ----------
     device_id
         Which GPU.
     convolution_search
-        How cuDNN chooses its algorithm: EXHAUSTIVE takes seconds at the first patch and runs faster after.
+        How cuDNN chooses its algorithm: EXHAUSTIVE takes a second more at the first batch and gains little.
     memory_limit_mb
         Upper bound of the provider's arena, 1024² bytes; None for all there is.
+    tf32
+        Whether convolutions may round their factors to 10 bits: faster, and not the CPU's masks.
     """
 
     device_id: int = 0
     convolution_search: Literal["EXHAUSTIVE", "HEURISTIC"] = "HEURISTIC"
     memory_limit_mb: int | None = None
+    tf32: bool = False
 
     def as_provider_options(self) -> dict[str, str]:
         """Return the options as ONNX Runtime spells them."""
         options = {
             "device_id": str(self.device_id),
-            # Doubling would take twice what a fixed patch shape ever needs, and the arena never shrinks.
+            # Doubling takes more than a fixed patch shape ever needs, and the arena never shrinks.
             "arena_extend_strategy": "kSameAsRequested",
             "cudnn_conv_algo_search": self.convolution_search,
+            "use_tf32": str(int(self.tf32)),
         }
         if self.memory_limit_mb is not None:
             options["gpu_mem_limit"] = str(self.memory_limit_mb * 1024 * 1024)
@@ -126,9 +106,12 @@ class ModelSession:
         return str(self._session.get_providers()[0])
 
     def warm_up(self) -> None:
-        """Run one batch of air, so that the first patient does not pay for tuning and allocation."""
+        """Run air, so that the first patient does not pay for tuning and allocation."""
         air = np.full(self.input_shape, AIR_HU, dtype=np.float32)
-        self.run(prepare(air, self._manifest.input.preparation))
+        # On a GPU a second time: the runtime sees in the first batch what memory it needs, and takes that in
+        # one piece at the second. What is taken at the start cannot be missing later.
+        for _ in range(2 if self.provider == CUDA_PROVIDER else 1):
+            self.run(prepare(air, self._manifest.input.preparation))
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run one batch.
@@ -147,6 +130,8 @@ class ModelSession:
         ------
         OutOfDeviceMemory
             The device's memory did not suffice.
+        DeviceFailed
+            The device is of no use to this process any more.
         InferenceError
             The graph failed, or gave another shape or values that are not finite.
         """
@@ -157,8 +142,8 @@ class ModelSession:
         names = self._manifest
         try:
             output = self._session.run([names.output.name], {names.input.name: batch})[0]
-        except (*_ORT_ERRORS, MemoryError) as error:
-            raise _as_inference_error(error, self.provider) from error
+        except (*RUNTIME_ERRORS, MemoryError) as error:
+            raise as_inference_error(error, self.provider) from error
         if output.shape != self.output_shape:
             raise InferenceError(
                 f"Output {names.output.name} has shape {output.shape}, wanted {self.output_shape}; "
@@ -212,15 +197,19 @@ def open_session(
         providers: list[Any] = [CPU_PROVIDER]
         if CUDA_PROVIDER in ort.get_available_providers():
             providers = [(CUDA_PROVIDER, provider_options), CPU_PROVIDER]
-        session = _create_on_gpu(content, options, providers, package, complaints)
+        session = _create_on_gpu(content, options, providers, complaints)
     if session is not None and session.get_providers()[0] == CUDA_PROVIDER:
         return ModelSession(session, package.manifest)
     reason = complaints[0] if complaints else "ONNX Runtime found no CUDA device"
     if policy is ExecutionPolicy.REQUIRE_GPU:
+        remedy = (
+            "End what else uses its memory"
+            if names_memory(reason)
+            else "Install the NVIDIA driver and pip install 'lesion-node[gpu]'"
+        )
         raise ProviderUnavailable(
             f"Policy require-gpu, but the model cannot run on a GPU here: {reason}. "
-            f"Install the NVIDIA driver and pip install 'lesion-node[gpu]', "
-            f"or set the policy to prefer-gpu or cpu."
+            f"{remedy}, or set the policy to prefer-gpu or cpu."
         )
     if session is None:
         session = _create(content, options, [CPU_PROVIDER], package)
@@ -231,21 +220,17 @@ def _create(content: bytes, options: Any, providers: list[Any], package: ModelPa
     """Create the ONNX Runtime session; its own fall-back is off, because it would go unnoticed."""
     try:
         return ort.InferenceSession(content, options, providers=providers, enable_fallback=0)
-    except _ORT_ERRORS as error:
-        raise ModelIntegrity(
-            f"{package.folder / MODEL_FILE}: cannot be opened: {_first_line(error)}"
-        ) from error
+    except RUNTIME_ERRORS as error:
+        raise ModelIntegrity(f"{package.folder / MODEL_FILE}: cannot be opened: {in_short(error)}") from error
 
 
-def _create_on_gpu(
-    content: bytes, options: Any, providers: list[Any], package: ModelPackage, complaints: list[str]
-) -> Any | None:
+def _create_on_gpu(content: bytes, options: Any, providers: list[Any], complaints: list[str]) -> Any | None:
     """Create the session with CUDA first; None and a complaint where the device refuses."""
     try:
-        return _create(content, options, providers, package)
-    except ModelIntegrity as error:
+        return ort.InferenceSession(content, options, providers=providers, enable_fallback=0)
+    except RUNTIME_ERRORS as error:
         # A broken model fails on the CPU as well, and is reported there.
-        complaints.append(str(error))
+        complaints.append(in_short(error))
         return None
 
 
@@ -263,20 +248,3 @@ def _cuda_loading() -> Iterator[list[str]]:
         yield complaints
     finally:
         ort.set_default_logger_severity(_ERRORS_ONLY)
-
-
-def _as_inference_error(error: Exception, provider: str) -> InferenceError:
-    """Turn an error of the runtime into one of ours."""
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY):
-        return OutOfDeviceMemory(
-            f"The memory of {provider} does not suffice for one batch; free it, or make batch or patch_zyx "
-            f"of the model package smaller."
-        )
-    return InferenceError(f"The model failed on {provider}: {_first_line(error)}")
-
-
-def _first_line(error: Exception) -> str:
-    """Return what matters of the runtime's long messages."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

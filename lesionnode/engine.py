@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from config import ModelSettings
+from core.errors import InferenceError
 from core.log import get_logger
 from inference.model_package import ModelPackage, load_package, require_licence
 from inference.segmenter import Segmenter
-from inference.session import ExecutionPolicy, ModelSession, open_session
+from inference.session import CPU_PROVIDER, ExecutionPolicy, ModelSession, open_session
 from lesionnode.installed_models import find_model
 
 
@@ -36,17 +37,31 @@ class Engine:
         ------
         ModelError
             Absent, damaged, not licensed, or the execution policy cannot be met.
+        InferenceError
+            It fails on a batch of air.
         """
         if name not in self._open:
             package = load_package(find_model(name, self._folders))
             require_licence(package, frozenset(self._settings.accept_licence))
-            policy = ExecutionPolicy(self._settings.execution)
-            session = open_session(package, policy, threads=self._settings.threads)
+            session = self._warm(package)
             if session.fallback_reason is not None:
                 get_logger().warning("model_runs_on_cpu", model=name, reason=session.fallback_reason)
-            session.warm_up()
             self._open[name] = (package, session)
         return self._open[name]
+
+    def _warm(self, package: ModelPackage) -> ModelSession:
+        """Open and warm up; a GPU that fails at its first batch is as good as none."""
+        policy, threads = ExecutionPolicy(self._settings.execution), self._settings.threads
+        session = open_session(package, policy, threads=threads)
+        try:
+            session.warm_up()
+        except InferenceError as error:
+            if policy is not ExecutionPolicy.PREFER_GPU or session.provider == CPU_PROVIDER:
+                raise
+            session = open_session(package, ExecutionPolicy.CPU, threads=threads)
+            session.fallback_reason = str(error)
+            session.warm_up()
+        return session
 
     def segmenter(self, name: str) -> Segmenter:
         """Return the segmenter of a model."""

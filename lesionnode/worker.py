@@ -19,7 +19,7 @@ from pydicom.errors import InvalidDicomError
 
 from config import Settings
 from core.domain import Predecessor, ResultKind
-from core.errors import LedgerUnavailable, NodeError, SpoolError, StorageUnreachable
+from core.errors import DeviceFailed, LedgerUnavailable, NodeError, SpoolError, StorageUnreachable
 from core.log import get_logger
 from custody.doorbell import Doorbell
 from custody.holdings import Holdings
@@ -69,6 +69,7 @@ class Worker:
         self._holdings = Holdings(self._spool, self._ledger, open_storage(settings))
         self._engine = Engine(settings.models, model_folders(settings))
         self._stopping = threading.Event()
+        self._device_failed = False
         self._progress_at = time.monotonic()
         self._production = Production(settings, self._engine)
 
@@ -83,10 +84,10 @@ class Worker:
         self._sign_of_life(providers)
         return providers
 
-    def run(self) -> None:
-        """Work until told to stop, or until the parent process is gone."""
+    def run(self) -> bool:
+        """Work until told to stop, or until the parent is gone; False where the device failed meanwhile."""
         with Doorbell(self._settings.node.data_folder, WORKER_BELL) as bell:
-            while not self._stopping.is_set() and os.getppid() == self._parent:
+            while not (self._stopping.is_set() or self._device_failed) and os.getppid() == self._parent:
                 try:
                     busy = self.step()
                 except SpoolError as error:
@@ -96,9 +97,10 @@ class Worker:
                     get_logger().error("worker_failed", exc_info=True)
                     busy = False
                     time.sleep(_POLL_S)
-                if not busy:
+                if not (busy or self._device_failed):
                     bell.wait(_POLL_S)
         self._ledger.close()
+        return not self._device_failed
 
     def step(self) -> bool:
         """Work on one job; return whether there was one."""
@@ -122,6 +124,7 @@ class Worker:
                 jobs.put_back(self._ledger, claimed, str(error), due_at=time.time() + _RETRY_S)
                 return True
             except (NodeError, OSError, MemoryError) as error:
+                self._device_failed |= isinstance(error, DeviceFailed)
                 self._try_again(claimed, f"{type(error).__name__}: {error}")
                 return True
             except Exception as error:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Mapping
 from multiprocessing.connection import Connection as Pipe
 
 from config import Settings
-from core.errors import ModelError
-from core.log import configure_logging
+from core.errors import InferenceError, ModelError
+from core.log import configure_logging, get_logger
+
+#: The device does not work any more in this process; a new one may find it sound.
+EXIT_DEVICE_FAILED = 3
 
 
 def worker_main(settings: Settings, owner: str, ready: Pipe) -> None:
@@ -33,12 +37,14 @@ def worker_main(settings: Settings, owner: str, ready: Pipe) -> None:
     answer: Mapping[str, str] | str
     try:
         answer = worker.warm_up()
-    except ModelError as error:
+    except (ModelError, InferenceError) as error:
         answer = str(error)
     try:
         with ready:
             ready.send(answer)
     except BrokenPipeError:
         return  # the parent died meanwhile; whoever comes after it has a worker of its own
-    if not isinstance(answer, str):
-        worker.run()
+    if not isinstance(answer, str) and not worker.run():
+        # Not by way of the interpreter: clean-up on a broken device may hang, or end in an abort.
+        get_logger().error("worker_leaves_broken_device")
+        os._exit(EXIT_DEVICE_FAILED)
