@@ -211,8 +211,6 @@ def test_commitment_of_a_peer_is_waited_for(small_house: House) -> None:
                 due_at=0,
                 attempt=1,
                 resent=0,
-                created_at=0,
-                resent=0,
             )
         )
     house.bench.clock.advance(40 * DAY_S)
@@ -242,7 +240,6 @@ def test_a_sender_that_waits_for_our_commitment_is_answered_first(small_house: H
                 requested_at=0,
                 due_at=0,
                 attempt=0,
-                node="",
             )
         )
     house.bench.clock.advance(15 * DAY_S)
