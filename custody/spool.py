@@ -6,6 +6,8 @@ Layout below the data folder::
     received/<series id>/manifest-<generation>-<checksum>.json    what is sealed of it (`custody.manifest`)
     results/<job id>/<kind>.dcm               what is delivered
     results/<job id>/fhir.json                the same numbers for platforms that read no DICOM; not delivered
+    results/<job id>/result-set.json          what they are and how the job ended (`custody.result_set`)
+    results/<job id>/receipts.jsonl           what became of their deliveries
     unrecorded/<time>-<name>                  complete files that the ledger did not know at start-up
     *.part                                    writes that were cut off; deleted at start-up
 """
@@ -112,6 +114,15 @@ class Spool:
         _require_own_names(job_id, name, ending)
         return self._write(self.results / job_id / f"{name}.{ending}", [content])
 
+    def drop_results(self, job_id: str) -> None:
+        """Delete every result of a job."""
+        _require_own_names(job_id)
+        _remove_folder(self.results / job_id)
+
+    def drop_series(self, series_id: str) -> None:
+        """Delete every received file of a series."""
+        _remove_folder(self.series_folder(series_id))
+
     def sweep(self, recorded: Iterable[Path], changed_since: float = 0.0) -> tuple[int, int]:
         """Tidy up after a crash.
 
@@ -168,6 +179,12 @@ class Spool:
                 raise SpoolFull(f"the disk of {self._data_folder} is full: free some space") from None
             raise SpoolError(f"{path} cannot be written: {error.strerror}") from None
         return path
+
+
+def _remove_folder(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
+        _flush_folder(folder.parent)
 
 
 def _changed_folders(parents: Iterable[Path], since: float) -> list[Path]:

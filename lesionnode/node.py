@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 import threading
 import time
 from collections.abc import Collection
 from contextlib import ExitStack
-from typing import IO
 
 from config import PeerSettings, Settings
-from core.errors import SpoolError
 from core.log import get_logger
 from custody.doorbell import ring
 from custody.ledger import Ledger, new_id, services
@@ -22,8 +18,9 @@ from lesionnode import __version__
 from lesionnode.clock_watch import ClockWatch
 from lesionnode.corrections import Corrections
 from lesionnode.installed_models import require_models
+from lesionnode.locks import take_lock
 from lesionnode.loops import Loop
-from lesionnode.paths import ledger_location, lock_path, node_name, owner_prefix
+from lesionnode.paths import ledger_location, node_name, owner_prefix
 from lesionnode.recovery import recover
 from lesionnode.roles import EVERY_ROLE, Role
 from lesionnode.service_manager import notify, watchdog_interval_s
@@ -101,7 +98,7 @@ class Node:
         floor_bytes = self._settings.reception.disk_floor_mb * 2**20
         spool = Spool(self._settings.node.data_folder, floor_bytes=floor_bytes)
         for role in sorted(self._roles):
-            self._held.callback(_lock(self._settings, role).close)
+            self._held.callback(take_lock(self._settings, role).close)
         ledger = Ledger(ledger_location(self._settings))
         self._held.callback(ledger.close)
         ledger.migrate()
@@ -204,20 +201,3 @@ class Node:
             lambda: courier.step() > 0,
             lambda: _COURIER_POLL_S,
         )
-
-
-def _lock(settings: Settings, role: Role) -> IO[str]:
-    """Make sure that no other process does the same on this data folder; the lock ends with the process."""
-    file = lock_path(settings, role).open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise SpoolError(
-            f"another lesion-node runs on {settings.node.data_folder} (role {role.value}): stop it, or give "
-            "this one a data folder of its own"
-        ) from None
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file

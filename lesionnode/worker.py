@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from custody.doorbell import Doorbell
 from custody.ledger import Ledger, jobs, services
 from custody.ledger.instances import sealed_series
 from custody.ledger.jobs import ClaimedJob, JobEnd, Replaced, StoredResult
+from custody.ledger.result_sets import result_set_of
 from custody.ledger.states import JobState
+from custody.result_set import RESULT_SET, KeptFile
 from custody.spool import Spool
 from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
@@ -114,7 +116,7 @@ class Worker:
                 log.error("analysis_broke", exc_info=True)
                 self._try_again(claimed, f"internal error: {type(error).__name__}")
                 return True
-            kept = jobs.finish(self._ledger, claimed, end, destinations(self._settings), time.time())
+            kept = self._finish(claimed, end)
         log.info(
             "analysis_ended" if kept else "analysis_claim_lost",
             state=end.state.value,
@@ -125,41 +127,75 @@ class Worker:
         return True
 
     def _work(self, claimed: ClaimedJob) -> JobEnd:
-        produced = self._production.produce(self._order(claimed), self._mark_progress)
-        objects = self._stored(claimed, produced.files)
+        order = self._order(claimed)
+        produced = self._production.produce(order, self._mark_progress)
+        objects, files = self._stored(claimed, produced.files)
         state = JobState.ANALYSED if produced.reason is None else JobState.REFUSED
-        return JobEnd(state, produced.reason, produced.result, objects, produced.triage)
+        return JobEnd(
+            state=state,
+            reason=produced.reason,
+            result=produced.result,
+            objects=objects,
+            triage=produced.triage,
+            predecessors=order.predecessors,
+            files=files,
+        )
+
+    def _finish(self, claimed: ClaimedJob, end: JobEnd) -> bool:
+        """Write down the end of a job beside its objects, then in the ledger."""
+        if not jobs.is_known(self._ledger, claimed.id):
+            self._spool.drop_results(claimed.id)  # the patient was forgotten meanwhile
+            return False
+        now, owed = time.time(), destinations(self._settings)
+        made_by = self._production.made_by(claimed.model)
+
+        def describe() -> Path:
+            found = result_set_of(self._ledger, claimed, end, owed, made_by, now)
+            return self._spool.keep_result(claimed.id, RESULT_SET, found.encoded(), ending="json")
+
+        self._on_disk(claimed, describe)
+        return jobs.finish(self._ledger, claimed, end, owed, now)
 
     def _order(self, claimed: ClaimedJob) -> Order:
         return Order(
             series=sealed_series(self._ledger, claimed),
             model=claimed.model,
             sealed_at=claimed.sealed_at,
-            predecessors=tuple(_predecessors(jobs.replaced(self._ledger, claimed))),
+            predecessors=tuple(predecessors_of(jobs.replaced(self._ledger, claimed))),
         )
 
-    def _stored(self, claimed: ClaimedJob, files: Iterable[Encoded]) -> list[StoredResult]:
-        stored = []
+    def _stored(
+        self, claimed: ClaimedJob, files: Iterable[Encoded]
+    ) -> tuple[list[StoredResult], list[KeptFile]]:
+        stored, beside = [], []
         for file in files:
             path = self._kept(claimed, file)
-            if file.object is not None:
-                stored.append(
-                    StoredResult(
-                        kind=file.object.kind.value,
-                        sop_class_uid=str(file.object.dataset.SOPClassUID),
-                        sop_instance_uid=file.object.sop_instance_uid,
-                        path=path,
-                        sha256=file.sha256,
-                        variant=file.object.variant,
-                        size_bytes=len(file.content),
-                    )
+            if file.object is None:
+                beside.append(KeptFile(path.name, file.sha256, len(file.content)))
+                continue
+            stored.append(
+                StoredResult(
+                    kind=file.object.kind.value,
+                    sop_class_uid=str(file.object.dataset.SOPClassUID),
+                    sop_instance_uid=file.object.sop_instance_uid,
+                    path=path,
+                    sha256=file.sha256,
+                    variant=file.object.variant,
+                    size_bytes=len(file.content),
                 )
-        return stored
+            )
+        return stored, beside
 
     def _kept(self, claimed: ClaimedJob, file: Encoded) -> Path:
+        return self._on_disk(
+            claimed,
+            lambda: self._spool.keep_result(claimed.id, file.name, file.content, ending=file.ending),
+        )
+
+    def _on_disk(self, claimed: ClaimedJob, write: Callable[[], Path]) -> Path:
         while True:
             try:
-                return self._spool.keep_result(claimed.id, file.name, file.content, ending=file.ending)
+                return write()
             except SpoolError as error:
                 # A full disk must not cost a second inference: the object waits here until there is space.
                 get_logger().error("result_waits_for_disk", job=claimed.id, reason=str(error))
@@ -188,12 +224,15 @@ class Worker:
         try:
             tried = min(claimed.attempt, self._settings.models.max_attempts)
             said = f"the analysis failed {tried} times: the log of the node says why"
-            notice = self._stored(claimed, self._production.refusal(self._order(claimed), said))
+            order = self._order(claimed)
+            notice, _ = self._stored(claimed, self._production.refusal(order, said))
         except Exception:  # noqa: BLE001 - whatever broke the analysis may break this too
             get_logger().warning("refusal_not_sent", job=claimed.id, exc_info=True)
             return False
-        end = JobEnd(JobState.FAILED, reason, refused_json(said, claimed.model), notice)
-        jobs.finish(self._ledger, claimed, end, destinations(self._settings), time.time())
+        result = refused_json(said, claimed.model)
+        self._finish(
+            claimed, JobEnd(JobState.FAILED, reason, result, notice, predecessors=order.predecessors)
+        )
         ring_lanes(self._settings)
         return True
 
@@ -228,7 +267,7 @@ class Worker:
             thread.join()
 
 
-def _predecessors(replaced: Sequence[Replaced]) -> Iterator[Predecessor]:
+def predecessors_of(replaced: Sequence[Replaced]) -> Iterator[Predecessor]:
     """Yield what a new result replaces; the files say in which series it stands."""
     for earlier in replaced:
         one = earlier.stored

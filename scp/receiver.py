@@ -23,11 +23,11 @@ from core.errors import NodeError
 from core.log import get_logger
 from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from custody.doorbell import ring
-from custody.ledger import Ledger, incidents, new_id, reception
+from custody.ledger import Ledger, incidents, new_id, reception, switches
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.reception import Caller
 from scp import status
-from scp.admission import LOCAL_LIMIT_EXCEEDED, Refused, admit
+from scp.admission import LOCAL_LIMIT_EXCEEDED, TEMPORARY_CONGESTION, Refused, admit
 from scp.doorway import Doorway
 from scp.reception import Reception, StoreRequest
 
@@ -182,6 +182,9 @@ class Receiver:
         if isinstance(decision, Refused):
             self._refuse(calling, address, decision)
             return decision.rejection
+        if switches.is_on(self._ledger, switches.DRAINING):
+            get_logger().info("association_refused_while_draining", calling_ae_title=calling, address=address)
+            return TEMPORARY_CONGESTION
         caller = Caller(new_id(), decision.name, calling, address)
         limit = self._take_place(association, caller)
         if limit is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from custody.ledger import instances
+from custody.ledger import instances, switches
 from custody.ledger.engine import Ledger
 from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import association, delivery, incident, instance, job, series, service
@@ -33,8 +33,8 @@ def status(ledger: Ledger, *, newest: int = 20, now: float | None = None) -> dic
     -------
     dict
         ``counts`` (by state), ``series`` (the newest jobs), ``receiving``, ``deliveries`` (by peer),
-        ``incidents``, ``services``. Counts are of what is under way and of the last 24 hours. Times are
-        seconds since 1970 UTC.
+        ``incidents``, ``switches``, ``services``. Counts are of what is under way and of the last 24 hours.
+        Times are seconds since 1970 UTC.
     """
     since = (time.time() if now is None else now) - COUNTED_S
     with ledger.read() as connection:
@@ -46,6 +46,7 @@ def status(ledger: Ledger, *, newest: int = 20, now: float | None = None) -> dic
             "incidents": _rows(
                 connection, select(incident).order_by(incident.c.last_at.desc()).limit(newest)
             ),
+            "switches": switches.all_on(connection),
             "services": _rows(connection, select(service).order_by(service.c.name)),
         }
 
