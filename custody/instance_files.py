@@ -40,8 +40,8 @@ def data_set_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def names_in(path: Path) -> tuple[str, str, str]:
-    """Return SOP Class, SOP Instance and Transfer Syntax UID of the File Meta Information.
+def names_in(path: Path) -> tuple[str, str, str, str]:
+    """Return SOP Class, SOP Instance and Transfer Syntax UID and the sender of the File Meta Information.
 
     Raises
     ------
@@ -56,6 +56,7 @@ def names_in(path: Path) -> tuple[str, str, str]:
             str(meta.MediaStorageSOPClassUID),
             str(meta.MediaStorageSOPInstanceUID),
             str(meta.TransferSyntaxUID),
+            str(meta.SourceApplicationEntityTitle).strip(),
         )
     # a damaged byte may lead pydicom anywhere; all of it means the same
     except (InvalidDicomError, AttributeError, KeyError, TypeError, NotImplementedError, struct.error):

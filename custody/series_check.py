@@ -64,6 +64,7 @@ class SeriesCheck:
                 known.add(Path(row.path))
                 if row.sha256:  # empty where it is noted already that the file is gone
                     yield from self._image(held.row.id, Path(row.path), row)
+        yield from self._senders(held, {row.source for row in held.instances})
         yield from self._jobs(held)
         yield from self._strangers(held, known, readable=readable)
 
@@ -80,13 +81,16 @@ class SeriesCheck:
             *key,
         ):
             yield Disagreement(Kind.MANIFEST_DIFFERS, path, of.id, "the ledger says otherwise of it")
-        for name in sorted({one.source for one in listed.instances} - held.sources):
-            detail = f"source {name} sent it"
-            yield Disagreement(Kind.SENDER_MISSING, f"{of.series_instance_uid}: {name}", of.id, detail)
+        yield from self._senders(held, {one.source for one in listed.instances})
         if row.purged_at is None:
             for one in listed.instances:
                 file = Path(path).parent / one.file
                 yield from self._image(of.id, file, one)
+
+    def _senders(self, held: Holding, sent: set[str]) -> Iterator[Disagreement]:
+        for name in sorted(sent - held.sources):
+            subject = f"{held.row.series_instance_uid}: {name}"
+            yield Disagreement(Kind.SENDER_MISSING, subject, held.row.id, f"source {name} sent it")
 
     def _image(self, series_id: str, path: Path, noted: Any) -> Iterator[Disagreement]:
         try:
@@ -109,7 +113,11 @@ class SeriesCheck:
         if data_set_sha256(path) != noted.sha256:
             return "other content than was received"
         names = (noted.sop_class_uid, noted.sop_instance_uid, noted.transfer_syntax_uid)
-        return "" if names_in(path) == names else "File Meta Information of another image"
+        return (
+            ""
+            if names_in(path) == (*names, noted.calling_ae_title)
+            else "File Meta Information of another image"
+        )
 
     def _jobs(self, held: Holding) -> Iterator[Disagreement]:
         there = {one.row.generation for one in held.jobs}

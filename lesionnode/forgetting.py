@@ -14,7 +14,7 @@ from core.errors import NodeError
 from core.uid import patient_digest
 from custody.ledger import Ledger, audit, merges
 from custody.ledger.dialect import lock_series
-from custody.ledger.forgetting import Known, delete_series, known_of
+from custody.ledger.forgetting import Known, delete_here, delete_series, jobs_of, known_of
 from custody.spool import Spool
 from lesionnode.paths import node_name
 
@@ -48,24 +48,20 @@ class Forgetting:
         return [path for path in self._spool.unrecorded.glob("*") if _digest_in(path) in self.identities]
 
     def forget(self, by: str, *, force: bool) -> Known:
-        """Delete everything; return what there was.
+        """Delete everything that lies here; return what there was.
 
-        Each series goes in a transaction of its own, files before rows: what breaks off is finished by the
-        next call.
+        Each series goes in a transaction of its own, which is committed when its files are gone: what breaks
+        off is finished by the next call. Of what lies on other nodes too the rows stay until they forget it.
 
         Raises
         ------
         NodeError
-            Something is under way, or files lie on another node.
+            Something is under way.
         """
         known = self.look()
-        if known.elsewhere:
-            raise NodeError(
-                f"files of this patient lie on other nodes: run it there ({', '.join(known.elsewhere)})"
-            )
         if known.under_way and not force:
             raise NodeError(
-                f"there are {', '.join(known.under_way)} of this patient under way: wait, or use --force"
+                f"still under way of this patient: {', '.join(known.under_way)}; wait, or use --force"
             )
         for series_id in known.series_ids:
             self._forget_series(series_id)
@@ -77,17 +73,22 @@ class Forgetting:
             "images": known.images,
             "results": known.results,
             "unrecorded": len(strays),
+            "elsewhere": list(known.elsewhere),
             "force": force,
         }
         with self._ledger.write() as connection:
-            merges.forget(connection, self.identities)
+            if not known.elsewhere:
+                merges.forget(connection, self.identities)
             audit.record(connection, by, "forget", self._digest, detail, time.time())
         return known
 
     def _forget_series(self, series_id: str) -> None:
         with self._ledger.write() as connection:
             lock_series(connection, [series_id])
-            jobs = delete_series(connection, series_id)
+            if delete_here(connection, series_id, self._node):
+                jobs = delete_series(connection, series_id)
+            else:
+                jobs = jobs_of(connection, series_id)
             self._spool.drop_series(series_id)
             for job_id in jobs:
                 self._spool.drop_results(job_id)

@@ -74,7 +74,7 @@ def _objects_table(job: Mapping[str, Any], *, several: bool) -> Table:
 
 
 def _deliveries_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("Deliveries", "Peer", "Object", "State", "Tries", "When", "Answer, reason, commitment")
+    table = _table("Deliveries", "Peer", "Object", "State", "Tries", "When", "Answer")
     for one in rows:
         status = f"0x{one['status']:04X}" if one["status"] is not None else ""
         promised = f"commitment {one['commitment']['state']}" if one["commitment"] else ""

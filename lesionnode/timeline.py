@@ -31,9 +31,7 @@ def timeline(story: Mapping[str, Any]) -> list[Event]:
         times = f", {one['count']} times" if one["count"] > 1 else ""
         events.append(Event(one["last_at"], f"{_words(one['kind'])}{times}: {one['reason']}"))
     for one in story["audit"]:
-        detail = ", ".join(
-            f"{name} {value}" for name, value in one["detail"].items() if value not in (None, "")
-        )
+        detail = "; ".join(filter(None, (_detail(*item) for item in one["detail"].items())))
         events.append(
             Event(one["at"], f"{one['actor']}: {_words(one['action'])}{f' ({detail})' if detail else ''}")
         )
@@ -153,6 +151,17 @@ def kind_name(kind: str) -> str:
         ResultKind.REJECTION_NOTE.value: "rejection note",
     }
     return names.get(kind, kind)
+
+
+def _detail(name: str, value: Any) -> str:
+    """Return a detail of an audited act in words; empty where it says nothing."""
+    if value in (None, "", [], {}, False):
+        return ""
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{key} {one}" for key, one in value.items())
+    if isinstance(value, list):
+        value = ", ".join(str(one) for one in value)
+    return str(value) if name == "done" else f"{_words(name)} {value}"
 
 
 def _words(name: str) -> str:

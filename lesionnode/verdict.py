@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from custody.ledger.states import DeliveryState, JobState
+from lesionnode.status_page import moment
 
 
 def verdict(story: Mapping[str, Any]) -> tuple[bool, str]:
@@ -60,12 +61,14 @@ def _of_job(job: Mapping[str, Any]) -> tuple[bool, str]:
     if state == JobState.FAILED:
         return False, f"No result: the analysis failed. {_sentence(reason)} {_told(job)}".rstrip()
     good, where = _delivered(job["deliveries"])
-    return good, f"Analysed. {where}"
+    burden = (job["result"] or {}).get("burden") or {}
+    found = f": {burden['total_ml']:.1f} ml, {burden['percent_of_lung']:.1f} % of lung" if burden else ""
+    return good, f"Analysed{found}. {where}"
 
 
 def _told(job: Mapping[str, Any]) -> str:
     """Say whether the peers were told that there is no result."""
-    return f"A page says so: {_delivered(job['deliveries'])[1]}" if job["deliveries"] else ""
+    return f"A page says so ({_delivered(job['deliveries'])[1].rstrip('.')})." if job["deliveries"] else ""
 
 
 def _delivered(deliveries: Sequence[Mapping[str, Any]]) -> tuple[bool, str]:
@@ -76,8 +79,7 @@ def _delivered(deliveries: Sequence[Mapping[str, Any]]) -> tuple[bool, str]:
         mine = [one for one in deliveries if one["peer"] == peer]
         states = {one["state"] for one in mine}
         if states <= {DeliveryState.DELIVERED.value, DeliveryState.SUPERSEDED.value}:
-            word = "superseded by a later result before" if states == {"superseded"} else "delivered"
-            parts.append(f"{peer}: {word}")
+            parts.append(f"{peer}: {_done(mine)}")
             continue
         for state in (DeliveryState.FAILED, DeliveryState.DUE, DeliveryState.SENDING, DeliveryState.LEFT_OUT):
             those = [one for one in mine if one["state"] == state.value]
@@ -86,6 +88,11 @@ def _delivered(deliveries: Sequence[Mapping[str, Any]]) -> tuple[bool, str]:
                 parts.append(f"{peer}: {_WORDS[state].format(len(those), len(mine))}{_why(those)}")
                 break
     return good, f"{'; '.join(parts)}."
+
+
+def _done(deliveries: Sequence[Mapping[str, Any]]) -> str:
+    times = [one["delivered_at"] for one in deliveries if one["delivered_at"]]
+    return f"delivered {moment(max(times))}" if times else "a later result came before it was sent"
 
 
 _WORDS = {

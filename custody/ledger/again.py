@@ -18,7 +18,10 @@ from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import commitment, delivery, job, manifest, result_object, series, series_source
 
 _BROKE = (JobState.FAILED.value, JobState.REFUSED.value)
-_AT_REST = (DeliveryState.DELIVERED.value, DeliveryState.LEFT_OUT.value, DeliveryState.FAILED.value)
+_NOT_SENDING = tuple(
+    one.value
+    for one in (DeliveryState.DELIVERED, DeliveryState.LEFT_OUT, DeliveryState.FAILED, DeliveryState.DUE)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +174,8 @@ def resend(
             *([result_object.c.kind.in_(list(wanted.kinds))] if wanted.kinds else []),
         )
         of_peer = (delivery.c.job_id == row.id, delivery.c.peer == peer)
-        again = (*of_peer, delivery.c.result_object_id.in_(sent), delivery.c.state.in_(_AT_REST))
-        waiting = (
-            *of_peer,
-            delivery.c.result_object_id.in_(sent),
-            delivery.c.state == DeliveryState.DUE.value,
-        )
-        number = _make_due(connection, again, order.at) + _make_due(connection, waiting, order.at)
+        at_rest = (delivery.c.result_object_id.in_(sent), delivery.c.state.in_(_NOT_SENDING))
+        number = _make_due(connection, (*of_peer, *at_rest), order.at)
         number += _add(connection, row, peer, wanted, destinations, order.at)
         if number:
             counts[peer] = number

@@ -118,10 +118,29 @@ def _under_way(connection: Connection, ids: Sequence[str], now: float) -> list[s
     return [what for what, count in counts.items() if connection.execute(count).scalar_one()]
 
 
+def delete_here(connection: Connection, series_id: str, node: str | None) -> bool:
+    """Delete the rows of the files that a node has of a series; return whether no other node has any."""
+    if node is None:
+        return True
+    others = 0
+    for table in (instance, manifest):
+        of_series = table.c.series_id == series_id
+        connection.execute(delete(table).where(of_series, table.c.node.in_([node, ""])))
+        others += connection.execute(select(func.count()).select_from(table).where(of_series)).scalar_one()
+    return others == 0
+
+
+def jobs_of(connection: Connection, series_id: str) -> list[str]:
+    """Return the ids of a series' jobs."""
+    return [
+        str(one) for one in connection.execute(select(job.c.id).where(job.c.series_id == series_id)).scalars()
+    ]
+
+
 def delete_series(connection: Connection, series_id: str) -> list[str]:
     """Delete every row of a series; return the ids of its jobs, whose results have to go too."""
     row = connection.execute(select(series).where(series.c.id == series_id)).one()
-    jobs = list(connection.execute(select(job.c.id).where(job.c.series_id == series_id)).scalars())
+    jobs = jobs_of(connection, series_id)
     sent = select(delivery.c.id).where(delivery.c.job_id.in_(jobs))
     objects = list(
         connection.execute(
@@ -143,4 +162,4 @@ def delete_series(connection: Connection, series_id: str) -> list[str]:
             acquisition.c.patient_digest == row.patient_digest, acquisition.c.id.not_in(used)
         )
     )
-    return [str(one) for one in jobs]
+    return jobs

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Table, func, select
 
 from custody.ledger.engine import Ledger
 from custody.ledger.tables import (
+    association,
     delivery,
     instance,
     job,
@@ -76,7 +77,10 @@ def known(ledger: Ledger, table: Table, ids: Collection[str]) -> set[str]:
 def _holdings(connection: Connection, ids: list[str]) -> list[Holding]:
     rows = connection.execute(select(series).where(series.c.id.in_(ids)).order_by(series.c.id))
     found = {row.id: Holding(row) for row in rows}
-    for row in connection.execute(select(instance).where(instance.c.series_id.in_(ids))):
+    received = select(instance, association.c.source, association.c.calling_ae_title).join_from(
+        instance, association, association.c.id == instance.c.association_id
+    )
+    for row in connection.execute(received.where(instance.c.series_id.in_(ids))):
         found[row.series_id].instances.append(row)
     for row in connection.execute(select(manifest).where(manifest.c.series_id.in_(ids))):
         found[row.series_id].manifests.append(row)

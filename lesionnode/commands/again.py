@@ -94,7 +94,7 @@ def resend(
             counts = again.resend(connection, found.id, wanted, destinations(settings), order)
     _wake(settings)
     for peer, number in counts.items():
-        out.print(f"{number} objects are due to {peer} now.")
+        out.print(f"{number} object{'s are' if number > 1 else ' is'} due to {peer} now.")
     if not counts:
         out.print("Nothing to send: no peer is to get such an object, or it is being sent this moment.")
         raise typer.Exit(1)

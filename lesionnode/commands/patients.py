@@ -48,8 +48,12 @@ def forget(
         )
         if not yes:
             typer.confirm("Delete all of it? This cannot be undone.", abort=True)
-        forgetting.forget(actor(), force=force)
+        known = forgetting.forget(actor(), force=force)
     out.print("[green]Deleted.[/] The audit names the patient by digest only.")
+    if known.elsewhere:
+        out.print(
+            f"[yellow]Files of this patient lie on other nodes, run it there too: {', '.join(known.elsewhere)}.[/]"
+        )
     if known.peers:
         out.print(f"Results that were delivered stay where they are: {', '.join(known.peers)}.")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 
 from lesionnode.commands.common import ConfigOption, JsonOption, read_settings, share_bar
 
@@ -88,7 +89,7 @@ def _print(found: list[Disagreement], counts: dict[str, int], *, quick: bool, wr
     if not found:
         out.print("[green]Ledger and spool agree.[/]")
         return
-    out.print(f"[red]{len(found)} disagreements.[/]")
+    out.print(f"[red]{len(found)} disagreement{'s' if len(found) > 1 else ''}.[/]")
     for kind, number in Counter(one.kind for one in found).items():
         out.print(f"\n[bold]{kind.replace('_', ' ')}[/] ({number})")
         of_kind = [one for one in found if one.kind is kind]
@@ -98,4 +99,4 @@ def _print(found: list[Disagreement], counts: dict[str, int], *, quick: bool, wr
             )
         if number > _SHOWN:
             out.print(f"  and {number - _SHOWN} more (--json has all)")
-        out.print(f"  [dim]What to do: {ADVICE[kind]}.[/]")
+        out.print(Padding(f"[dim]What to do: {ADVICE[kind]}.[/]", (0, 0, 0, 2)))

@@ -85,6 +85,7 @@ class Station:
             sources=(source("scanner", "CT1", send_to=["pacs", "research"]), source("other", "CT2")),
         )
         self.spool = Spool(self.folder)
+        (self.folder / "node-name").write_text(NODE)
         self.reception = Reception(self.spool, self.ledger, NODE, self.clock)
 
     def receive(

@@ -1,0 +1,42 @@
+"""A real node that drains: senders are told to come back later, what is here is finished."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.helpers.dicom_peers import Scanner, Store, store
+from tests.helpers.instances import ct_image
+from tests.helpers.running_node import RunningNode, running_node
+
+
+def command(node: RunningNode, *arguments: str) -> str:
+    """Run a command on the node and return what it prints."""
+    run = subprocess.run(
+        [sys.executable, "-m", "lesionnode", *arguments, "--config", str(node.config)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=90,
+    )
+    return run.stdout
+
+
+def test_a_node_drains(tmp_path: Path) -> None:
+    """New associations and new series are refused, the rest of a series is not; the wait has an end."""
+    with running_node(tmp_path / "node", [("pacs", "PACS", 104)]) as node:
+        scanner = Scanner(node.port, calling="SCANNER")
+        with scanner.association() as association:
+            assert store(association, Store.of(ct_image(1))) == 0x0000
+            assert "open associations of SCANNER" in command(node, "drain")
+            assert store(association, Store.of(ct_image(2))) == 0x0000
+            assert store(association, Store.of(ct_image(1, series="new"))) == 0xA700
+            rejected = scanner.request()
+            assert rejected.is_rejected
+            answer = rejected.acceptor.primitive
+            assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 1)
+        assert "Nothing is left to do" in command(node, "drain", "--wait")
+        assert node.status()["series"][0]["state"] == "refused"
+        command(node, "drain", "--end")
+        assert scanner.send(Store.of(ct_image(1, series="new"))) == [0x0000]
