@@ -51,9 +51,8 @@ def forget(
         known = forgetting.forget(actor(), force=force)
     out.print("[green]Deleted.[/] The audit names the patient by digest only.")
     if known.elsewhere:
-        out.print(
-            f"[yellow]Files of this patient lie on other nodes, run it there too: {', '.join(known.elsewhere)}.[/]"
-        )
+        nodes = ", ".join(known.elsewhere)
+        out.print(f"[yellow]Files of this patient lie on other nodes, run it there too: {nodes}.[/]")
     if known.peers:
         out.print(f"Results that were delivered stay where they are: {', '.join(known.peers)}.")
 

@@ -25,7 +25,8 @@ def command(node: RunningNode, *arguments: str) -> str:
 
 def test_a_node_drains(tmp_path: Path) -> None:
     """New associations and new series are refused, the rest of a series is not; the wait has an end."""
-    with running_node(tmp_path / "node", [("pacs", "PACS", 104)]) as node:
+    silent = "[results]\nrefusals = false\n"
+    with running_node(tmp_path / "node", [("pacs", "PACS", 104)], options=silent) as node:
         scanner = Scanner(node.port, calling="SCANNER")
         with scanner.association() as association:
             assert store(association, Store.of(ct_image(1))) == 0x0000
