@@ -20,7 +20,8 @@ from pydantic.fields import FieldInfo
 from config import NodeSettings, Settings, load_settings
 from core import codes
 from core.domain import Region
-from lesionnode.cli import DEFAULT_CONFIG, EX_CONFIG, app
+from lesionnode.cli import EX_CONFIG, app
+from lesionnode.commands.common import DEFAULT_CONFIG
 from scp import status
 from sr_writer.concepts import RegionConcept
 from sr_writer.fhir import elements

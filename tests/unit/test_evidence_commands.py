@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from config import load_settings
 from core.errors import NodeError, SpoolError
 from custody.ledger import Ledger
+from custody.ledger.states import JobState
+from custody.ledger.tables import job
+from custody.ledger.tables import series as series_table
 from lesionnode.cli import app
 from lesionnode.locks import take_lock
 from lesionnode.roles import Role
@@ -68,7 +72,12 @@ def told(result: Any) -> str:
 
 
 def series_uid(station: Station, stage: str, series: str = "series") -> str:
-    """Return the Series Instance UID of a stage's series."""
+    """Return the Series Instance UID of a stage's series; which one is not chosen, the ledger knows."""
+    if series == "not chosen":
+        with station.ledger.read() as connection:
+            state = job.c.state == JobState.NOT_SELECTED.value
+            found = select(series_table.c.series_instance_uid).join_from(job, series_table).where(state)
+            return str(connection.execute(found).scalar_one())
     return str(ct_image(1, study=stage, series=series).SeriesInstanceUID)
 
 
@@ -82,7 +91,7 @@ def series_uid(station: Station, stage: str, series: str = "series") -> str:
             "series",
             "No result: it cannot be analysed. 2 slices missing. A page says so (pacs: ",
         ),
-        ("second scan", "thick", "No result, on purpose: it was not chosen. Series 2 of the same scan"),
+        ("second scan", "not chosen", "No result, on purpose: it was not chosen. Series"),
         ("aside", "series", "No result: nothing of it can be analysed. Set aside: "),
         ("open", "series", "No result yet: 3 images so far, the series is not complete."),
     ],
