@@ -289,6 +289,7 @@ _MATTERS: dict[str, list[Any]] = {
         result_object.c.position,
         result_object.c.kind,
         result_object.c.variant,
+        result_object.c.corrected,
         result_object.c.sop_instance_uid,
         result_object.c.path,
         result_object.c.sha256,
@@ -300,5 +301,6 @@ _MATTERS: dict[str, list[Any]] = {
         delivery.c.state,
         delivery.c.delivered_at,
         result_object.c.kind,
+        result_object.c.corrected,
     ],
 }

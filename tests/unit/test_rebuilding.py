@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,31 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from custody.ledger import Ledger, jobs
+from core.domain import (
+    Predecessor,
+    ResultKind,
+    SeriesInstanceUID,
+    SeriesKey,
+    StudyInstanceUID,
+)
+from custody.ledger import Ledger, deliveries, jobs, new_id
+from custody.ledger.deliveries import Attempted
 from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import delivery, job, manifest
-from custody.result_set import RESULT_SET
+from custody.result_set import (
+    RECEIPTS,
+    RESULT_SET,
+    KeptFile,
+    KeptObject,
+    Owed,
+    Receipt,
+    ResultSet,
+    Sender,
+    append_receipt,
+    read_receipts,
+    read_result_set,
+)
+from lesionnode.corrections import Corrections
 from tests.helpers.instances import ct_series, fresh_ledger
 from tests.helpers.station import STAGES, Station
 
@@ -137,3 +160,78 @@ def test_a_damaged_result_set_is_named(ledger: Ledger, tmp_path: Path) -> None:
     rebuilt = station.rebuild()._rebuilt
     assert "analysed again" in rebuilt.faults[0]
     assert (rebuilt.series, rebuilt.manifests, rebuilt.results) == (1, 1, 0)
+
+
+def test_objects_under_a_corrected_identity_are_taken_up(ledger: Ledger, tmp_path: Path) -> None:
+    """What a peer got under the identity that it had given the patient is known to be there."""
+    station = Station(tmp_path, ledger)
+    station.receive(ct_series(3))
+    station.seal()
+    job_id = station.analyse()
+    written = []
+    for one in deliveries.objects_of_job(ledger, job_id):
+        path = station.spool.keep_result(job_id, f"{one.kind}-0123456789abcdef", b"corrected")
+        uid = f"{one.sop_instance_uid}.1"
+        written.append((one, replace(one, id=new_id(), path=path, sop_instance_uid=uid), _CORRECTED, 9))
+    corrections = Corrections(ledger, station.spool)
+    corrections._list(written, "0123456789abcdef" * 4, station.clock.now)
+    deliveries.keep_corrected(ledger, written, "0123456789abcdef" * 4, station.clock.now)
+    take: dict[str, Any] = {"lease_s": 60, "now": station.clock.now}
+    due = deliveries.claim_for_peer(ledger, "pacs", "lane", **take)
+    now = station.clock.now
+    outcomes = [
+        Attempted(one, corrected, DeliveryState.DELIVERED, None, 0, now)
+        for one, (_, corrected, _, _) in zip(due, written, strict=True)
+    ]
+    deliveries.record(ledger, outcomes, now)
+    before = station.snapshot()
+    assert station.disagreements() == []
+    station.lose_ledger()
+    station.rebuild()
+    _same_story(before, station)
+    assert station.disagreements() == []
+
+
+_CORRECTED = hashlib.sha256(b"corrected").hexdigest()
+
+
+def test_a_result_set_says_what_was_put_in(tmp_path: Path) -> None:
+    """Predecessors with their peers, senders and all the rest come back as they were."""
+    replaced = Predecessor(ResultKind.FILM, "", "1.2", "1.3", "1.4", frozenset({"research", "pacs"}))
+    key = SeriesKey(StudyInstanceUID("1"), SeriesInstanceUID("2"), "digest")
+    one = ResultSet(
+        job_id="job",
+        series_id="series",
+        key=key,
+        modality="CT",
+        generation=2,
+        state="analysed",
+        reason=None,
+        evidence="quiet",
+        model="m",
+        calling_ae_title="CT1",
+        lane=1,
+        triage=6,
+        attempt=1,
+        sealed_at=1.5,
+        started_at=None,
+        finished_at=3.5,
+        first_received_at=1.0,
+        last_received_at=1.25,
+        acquisition={"id": "scan"},
+        senders=(Sender("scanner", "CT1", True),),
+        owed=(Owed("pacs", "film", ""),),
+        result={"status": "analysed"},
+        objects=(KeptObject("film", "", "1", "2", "film.dcm", "0", 3),),
+        files=(KeptFile("fhir.json", "1", 4),),
+        predecessors=(replaced,),
+        made_by={"software_version": "0"},
+    )
+    (tmp_path / f"{RESULT_SET}.json").write_bytes(one.encoded())
+    assert read_result_set(tmp_path) == one
+    assert list(read_receipts(tmp_path)) == []
+    receipt = Receipt("pacs", "film", "", "", "2", "delivered", None, 0, 1, 1.0, 2.0)
+    append_receipt(tmp_path, receipt)
+    with (tmp_path / RECEIPTS).open("a") as file:
+        file.write('{"peer": "cut o')
+    assert list(read_receipts(tmp_path)) == [receipt]
