@@ -16,6 +16,8 @@
     ├ DataSetError                    a data set that cannot be taken in
     │  ├ UnparsableDataSet            C-STORE status 0xC000
     │  └ SopClassMismatch             C-STORE status 0xA900
+    ├ Draining                        C-STORE status 0xA700: nothing new is accepted
+    ├ SeriesForgotten                 its patient was forgotten this moment; the image is of a new series
     ├ SeriesRejected                  refused with a reason; never retried
     │  ├ MissingSlices                a gap, or uneven spacing
     │  ├ InconsistentGeometry         mixed orientation, uneven slide, duplicates, two frames of reference
@@ -107,6 +109,14 @@ class UnparsableDataSet(DataSetError):
 
 class SopClassMismatch(DataSetError):
     """The data set is of another SOP Class or SOP Instance than the C-STORE command announced."""
+
+
+class Draining(NodeError):
+    """The node finishes what is here and accepts nothing new; the sender keeps its copy and tries again."""
+
+
+class SeriesForgotten(NodeError):
+    """A series was deleted with its patient while an image of it was being recorded."""
 
 
 class SeriesRejected(NodeError):

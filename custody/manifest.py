@@ -7,7 +7,6 @@ ledger can be made anew from.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Set
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
-from core.errors import SpoolDamaged
+from custody import checked_json
 
 _FORMAT = "lesion-node manifest 1"
 _LISTED_UID = re.compile(rb'"sop_instance_uid": "([0-9.]+)"')
@@ -67,6 +66,29 @@ class KeptInstance:
 
 
 @dataclass(frozen=True, slots=True)
+class Sealing:
+    """What was decided about a generation when it was sealed: enough to make its job anew.
+
+    Parameters
+    ----------
+    job_id, state, reason, evidence, model, calling_ae_title, lane, sealed_at
+        As in the ledger; `state` is ``queued`` or ``not_selected``.
+    acquisition
+        The scan that it belongs to, with our id of it.
+    """
+
+    job_id: str
+    state: str
+    reason: str | None
+    evidence: str
+    model: str
+    calling_ae_title: str
+    lane: int
+    sealed_at: float
+    acquisition: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What was sealed, and what it holds.
 
@@ -80,6 +102,8 @@ class Manifest:
         Whose spool holds the files.
     instances
         In the order in which they came.
+    sealing
+        The decision about it; None where nothing was sealed.
     """
 
     series_id: str
@@ -88,6 +112,7 @@ class Manifest:
     generation: int
     node: str
     instances: tuple[KeptInstance, ...]
+    sealing: Sealing | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -105,9 +130,9 @@ class Manifest:
             "generation": self.generation,
             "node": self.node,
             "instances": [asdict(one) for one in self.instances],
+            "sealing": asdict(self.sealing) if self.sealing is not None else None,
         }
-        sha256 = _checksum(body)
-        return json.dumps({"format": _FORMAT, "sha256": sha256, "body": body}).encode(), sha256
+        return checked_json.encode(_FORMAT, body)
 
 
 def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
@@ -127,12 +152,21 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
     """
     try:
         return _read(path, sha256)
-    except FileNotFoundError:
-        raise SpoolDamaged(f"the manifest {path} is gone: run `lesion-node verify`") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SpoolDamaged(
-            f"the manifest {path} cannot be read ({type(error).__name__}): run `lesion-node verify`"
-        ) from None
+        raise checked_json.unreadable("manifest", path, error) from None
+
+
+def reread_manifest(path: Path, sha256: str | None = None) -> Manifest:
+    """Read a manifest as it is on the disk this moment, even if it was read before; see `read_manifest`."""
+    try:
+        return _read.__wrapped__(path, sha256)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise checked_json.unreadable("manifest", path, error) from None
+
+
+def checksum_in(path: Path) -> str:
+    """Return the checksum inside a manifest that was read without error."""
+    return str(json.loads(path.read_bytes())["sha256"])
 
 
 def may_list(path: Path, sop_instance_uids: Set[str]) -> bool:
@@ -149,11 +183,7 @@ def may_list(path: Path, sop_instance_uids: Set[str]) -> bool:
 
 @lru_cache(maxsize=32)  # a sealed series that is sent again asks once for each image; manifests never change
 def _read(path: Path, sha256: str | None) -> Manifest:
-    content = json.loads(path.read_bytes())
-    body = content["body"]
-    found = _checksum(body)
-    if content["format"] != _FORMAT or content["sha256"] != found or sha256 not in (None, found):
-        raise ValueError("checksum")
+    body = checked_json.decode(path.read_bytes(), _FORMAT, sha256)
     names = {one.name for one in fields(KeptInstance)}
     return Manifest(
         series_id=body["series_id"],
@@ -169,8 +199,10 @@ def _read(path: Path, sha256: str | None) -> Manifest:
             KeptInstance(**{name: value for name, value in one.items() if name in names})
             for one in body["instances"]
         ),
+        sealing=_sealing(body.get("sealing")),
     )
 
 
-def _checksum(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+def _sealing(body: Mapping[str, Any] | None) -> Sealing | None:
+    names = {one.name for one in fields(Sealing)}
+    return None if body is None else Sealing(**{name: body[name] for name in names})

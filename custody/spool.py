@@ -7,6 +7,8 @@ Layout below the data folder::
     results/<job id>/<kind>.dcm               what is delivered
     results/<job id>/fhir.json                the same numbers for platforms that read no DICOM; not delivered
     copies/                                   brought from shared storage (`custody.holdings`)
+    results/<job id>/result-set.json          what they are and how the job ended (`custody.result_set`)
+    results/<job id>/receipts.jsonl           what became of their deliveries
     unrecorded/<time>-<name>                  complete files that the ledger did not know at start-up
     reserve                                   space that is freed when the disk is full (`custody.reserve`)
     *.part                                    writes that were cut off; deleted at start-up
@@ -182,6 +184,15 @@ class Spool:
             raise SpoolError(f"{path} cannot be deleted: {error.strerror}") from None
         return True
 
+    def drop_results(self, job_id: str) -> None:
+        """Delete every result of a job."""
+        _require_own_names(job_id)
+        _remove_folder(self.results / job_id)
+
+    def drop_series(self, series_id: str) -> None:
+        """Delete every received file of a series."""
+        _remove_folder(self.series_folder(series_id))
+
     def sweep(self, recorded: Iterable[Path], changed_since: float = 0.0) -> tuple[int, int]:
         """Tidy up after a crash.
 
@@ -239,6 +250,12 @@ class Spool:
         if len(self._entered) >= _MOST_ENTERED:
             self._entered.clear()
         self._entered.add(folder)
+
+
+def _remove_folder(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
+        flush_folder(folder.parent)
 
 
 def _changed_folders(parents: Iterable[Path], since: float) -> list[Path]:

@@ -1,9 +1,8 @@
-"""The command line ``lesion-node``. The only module that prints."""
+"""The command line ``lesion-node``. Only it and `lesionnode.commands` print."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +15,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from config import DEFAULT_MODEL, PeerSettings, Settings, load_settings
-from config.loader import ENVIRONMENT_PREFIX
+from config import DEFAULT_MODEL, PeerSettings, Settings
 from core.errors import ConfigurationError, NodeError
 from core.log import configure_logging
+from lesionnode.commands import again, drain, patients, rebuild, reproduce, trace, verify
+from lesionnode.commands.common import ConfigOption, read_settings
 from lesionnode.roles import Role
 
 #: sysexits.h: something was found in an unconfigured or misconfigured state.
@@ -27,8 +27,6 @@ EX_CONFIG = 78
 EX_UNAVAILABLE = 69
 #: `analyse`: the series cannot be analysed; the reason is in result.json.
 EX_REFUSED = 3
-
-DEFAULT_CONFIG = Path("/etc/lesion-node/lesion-node.toml")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,11 +36,19 @@ app = typer.Typer(
 )
 model_app = typer.Typer(no_args_is_help=True, help="Look at model packages.")
 app.add_typer(model_app, name="model")
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help=f"Configuration file; {DEFAULT_CONFIG} where it exists."),
-]
+ledger_app = typer.Typer(no_args_is_help=True, help="Repair the ledger.")
+app.add_typer(ledger_app, name="ledger")
+patient_app = typer.Typer(no_args_is_help=True, help="Patients whose identity changed.")
+app.add_typer(patient_app, name="patient")
+app.command("trace")(trace.trace)
+app.command("verify")(verify.verify)
+app.command("reproduce")(reproduce.reproduce)
+app.command("retry")(again.retry)
+app.command("resend")(again.resend)
+app.command("drain")(drain.drain)
+app.command("forget")(patients.forget)
+ledger_app.command("rebuild")(rebuild.rebuild)
+patient_app.command("merge")(patients.merge)
 
 
 def main() -> None:
@@ -70,7 +76,7 @@ def run(
     """Run the node until it is told to stop."""
     from lesionnode.node import Node
 
-    settings = _settings(config)
+    settings = read_settings(config)
     configure_logging(settings.node.log_level)
     _require_usable(settings)
     Node(settings, _roles(roles)).run()
@@ -81,7 +87,7 @@ def check_config(config: ConfigOption = None) -> None:
     """Check the configuration and report every fault at once; exit status 78 if there is one."""
     from lesionnode.installed_models import require_models
 
-    settings = _settings(config)
+    settings = read_settings(config)
     _require_usable(settings)
     require_models(settings)
     console = Console()
@@ -105,7 +111,7 @@ def echo(
     """Ask every peer for a sign of life (C-ECHO, or a query by DICOMweb) and say what the answer means."""
     from scp.echo import echo as ask
 
-    settings = _settings(config)
+    settings = read_settings(config)
     console = Console()
     verdicts = [ask(settings, one) for one in _peers(settings, peer)]
     for verdict in verdicts:
@@ -124,7 +130,7 @@ def probe(
     from lesionnode.probe_page import print_probe
     from scp.probe import probe as ask
 
-    settings = _settings(config)
+    settings = read_settings(config)
     answers = [(one, ask(settings, one)) for one in _peers(settings, peer)]
     for one, answer in answers:
         print_probe(one, answer)
@@ -145,7 +151,7 @@ def analyse(
     """Analyse a folder without any network: DICOM objects, PDF, FHIR bundle and result.json."""
     from lesionnode.folder import analyse_folder
 
-    settings = _settings(config, optional=True)
+    settings = read_settings(config, optional=True)
     configure_logging("warning")
     if accept_licence:
         models = settings.models.model_copy(update={"accept_licence": tuple(accept_licence)})
@@ -182,7 +188,7 @@ def status(
     from lesionnode.retaining import disk_report
     from lesionnode.status_page import print_status
 
-    settings = _settings(config)
+    settings = read_settings(config)
     with opened_ledger(settings) as ledger:
         found = {**ledger_status(ledger), "disk": disk_report(settings)}
     if as_json:
@@ -197,7 +203,7 @@ def model_list(config: ConfigOption = None) -> None:
     from lesionnode.installed_models import describe_models
 
     table = Table("Name", "Version", "Licence", "Remark")
-    for row in describe_models(_settings(config, optional=True)):
+    for row in describe_models(read_settings(config, optional=True)):
         table.add_row(*(escape(value) for value in row))
     Console().print(table)
 
@@ -220,15 +226,6 @@ def version() -> None:
     from lesionnode import __version__
 
     print(f"lesion-node {__version__}")
-
-
-def _settings(config: Path | None, *, optional: bool = False) -> Settings:
-    """Read the configuration; with `optional`, the defaults where no file is named and none is installed."""
-    chosen = config
-    if chosen is None and (DEFAULT_CONFIG.exists() or not optional):
-        from_environment = any(name.startswith(ENVIRONMENT_PREFIX) for name in os.environ)
-        chosen = DEFAULT_CONFIG if DEFAULT_CONFIG.exists() or not from_environment else None
-    return load_settings(chosen, os.environ)
 
 
 def _roles(text: str) -> frozenset[Role]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
+from typing import TypeAlias
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -17,8 +18,12 @@ from core.domain import SOPInstanceUID
 from core.errors import ResultEncodingError
 from custody.ledger import Ledger, deliveries, new_id
 from custody.ledger.deliveries import Corrected, StoredObject
+from custody.result_set import CorrectedSet, KeptObject
 from custody.spool import Spool
 from sr_writer.correction import PatientAtPeer, corrected
+
+#: The original, what was made of it, its SHA-256 and its size.
+_Written: TypeAlias = tuple[StoredObject, StoredObject, str, int]
 
 
 class Corrections:
@@ -65,9 +70,7 @@ class Corrections:
                 known = deliveries.objects_of_job(self._ledger, job_id, patient.digest)
             return Corrected(patient.digest, known)
 
-    def _write(
-        self, originals: Sequence[StoredObject], patient: PatientAtPeer
-    ) -> list[tuple[StoredObject, StoredObject, str]]:
+    def _write(self, originals: Sequence[StoredObject], patient: PatientAtPeer) -> list[_Written]:
         try:
             results = [dcmread(one.path) for one in originals]
         except (OSError, InvalidDicomError) as error:
@@ -78,13 +81,25 @@ class Corrections:
             path = self._spool.keep_result(original.path.parent.name, name, content)
             new_uid = SOPInstanceUID(_instance_uid(content))
             new = replace(original, id=new_id(), path=path, sop_instance_uid=new_uid)
-            written.append((original, new, hashlib.sha256(content).hexdigest()))
+            written.append((original, new, hashlib.sha256(content).hexdigest(), len(content)))
         return written
 
-    def _record(
-        self, written: Sequence[tuple[StoredObject, StoredObject, str]], patient: PatientAtPeer
-    ) -> None:
-        deliveries.keep_corrected(self._ledger, written, patient.digest, time.time())
+    def _record(self, written: Sequence[_Written], patient: PatientAtPeer) -> None:
+        now = time.time()
+        self._list(written, patient.digest, now)
+        deliveries.keep_corrected(self._ledger, written, patient.digest, now)
+
+    def _list(self, written: Sequence[_Written], identity: str, now: float) -> None:
+        """Say beside the objects what they are, for a ledger that has to be made anew."""
+        listed = tuple(
+            KeptObject(
+                one.kind, one.variant, one.sop_class_uid, one.sop_instance_uid, one.path.name, sha256, size
+            )
+            for _original, one, sha256, size in written
+        )
+        job_id = written[0][1].path.parent.name
+        found = CorrectedSet(job_id, identity, listed, now)
+        self._spool.keep_result(job_id, found.name, found.encoded(), ending="json")
 
 
 def _instance_uid(content: bytes) -> str:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from typing import IO
 
 from config import DimsePeerSettings, PeerSettings, Settings
-from core.errors import SpoolError
 from core.log import get_logger
 from custody.doorbell import ring
 from custody.holdings import Holdings
@@ -23,8 +19,9 @@ from lesionnode import __version__
 from lesionnode.clock_watch import ClockWatch
 from lesionnode.corrections import Corrections
 from lesionnode.installed_models import require_models
+from lesionnode.locks import take_lock
 from lesionnode.loops import Loop
-from lesionnode.paths import lock_path, node_name, open_ledger, open_storage, owner_prefix
+from lesionnode.paths import node_name, open_ledger, open_storage, owner_prefix
 from lesionnode.recovery import recover
 from lesionnode.retaining import retention_loop
 from lesionnode.roles import EVERY_ROLE, Role
@@ -108,7 +105,7 @@ class Node:
         floor_bytes = self._settings.reception.disk_floor_mb * 2**20
         spool = Spool(self._settings.node.data_folder, floor_bytes=floor_bytes)
         for role in sorted(self._roles):
-            self._held.callback(_lock(self._settings, role).close)
+            self._held.callback(take_lock(self._settings, role).close)
         ledger = open_ledger(self._settings)
         self._held.callback(ledger.close)
         ledger.migrate()
@@ -229,20 +226,3 @@ class Node:
     def _answer_loop(self, ledger: Ledger) -> Loop:
         desk = CommitmentDesk(self._settings, ledger, node_name(self._settings), self._process(Role.RECEIVE))
         return self._loop(ANSWER_BELL, lambda: desk.step() > 0, _COURIER_POLL_S)
-
-
-def _lock(settings: Settings, role: Role) -> IO[str]:
-    """Make sure that no other process does the same on this data folder; the lock ends with the process."""
-    file = lock_path(settings, role).open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise SpoolError(
-            f"another lesion-node runs on {settings.node.data_folder} (role {role.value}): stop it, or give "
-            "this one a data folder of its own"
-        ) from None
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file

@@ -5,7 +5,9 @@ No ledger and no spool here: the worker keeps what comes out, ``lesion-node repr
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +16,10 @@ from typing import Any
 
 from config import Settings
 from core.domain import Predecessor, ResultKind, ResultObject, SealedSeries
-from core.errors import OtherImages, ResultEncodingError, SeriesRejected
+from core.errors import InferenceError, ModelError, OtherImages, ResultEncodingError, SeriesRejected
 from core.forms import ResultForm, forms_to_write
 from core.log import get_logger
+from lesionnode import __version__
 from lesionnode.engine import Engine
 from lesionnode.pipeline import (
     Analysed,
@@ -26,6 +29,7 @@ from lesionnode.pipeline import (
     refused_json,
     result_context,
     result_json,
+    settings_digest,
 )
 from sr_writer.context import ResultContext
 from sr_writer.elements import part_10
@@ -153,6 +157,27 @@ class Production:
         except ResultEncodingError as error:
             get_logger().warning("refusal_not_sent", reason=str(error))
             return iter(())
+
+    def made_by(self, model: str) -> dict[str, str]:
+        """Return what the bytes of results depend on besides the images."""
+        made_by = {
+            "software_version": __version__,
+            "settings_digest": settings_digest(self._settings),
+            "language": self._settings.results.language.value,
+            "ae_title": self._settings.node.ae_title,
+            "host": socket.gethostname(),
+            "forms": ", ".join(sorted(one.variant(ResultKind.MEASUREMENT_REPORT) for one in self._forms)),
+        }
+        with contextlib.suppress(ModelError, InferenceError):  # that may be why there is only a refusal
+            package, session = self._engine.open(model)
+            identity = package.identity(session.provider)
+            made_by |= {
+                "model": f"{identity.name} {identity.version}",
+                "model_sha256": identity.sha256,
+                "model_parameters": identity.parameters,
+                "provider": session.provider,
+            }
+        return made_by
 
     def _written(self, order: Order, analysed: Analysed) -> Iterator[Encoded]:
         wanted = {kind for peer in self._settings.peers for kind in peer.objects}

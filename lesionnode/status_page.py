@@ -57,16 +57,22 @@ def print_status(found: dict[str, Any], settings: Settings, console: Console | N
         f"{counts['instances']} images in {counts['series']} series ({counts['instances_set_aside']} set "
         f"aside); analyses: {jobs}. {counts['open_associations']} open associations."
     )
+    draining = found["switches"].get("draining")
+    if draining:
+        out.print(
+            f"[yellow]Draining[/] since {moment(draining['since'])} ({shown(draining['by'])}): nothing new "
+            "is accepted. `lesion-node drain --end` ends it."
+        )
     for service in found["services"]:
         models = service["detail"].get("models", {})
         if models:
             listed = ", ".join(f"{model} on {provider}" for model, provider in models.items())
-            out.print(f"Models: {listed} (since {_clock(service['heartbeat_at'])})")
+            out.print(f"Models: {listed} (since {moment(service['heartbeat_at'])})")
     out.print(_disk_line(found))
     for series in found["receiving"]:
         out.print(
             f"Receiving: {series['instances']} images so far of series "
-            f"...{series['series_instance_uid'][-12:]}, the last at {_clock(series['last_received_at'])}"
+            f"...{series['series_instance_uid'][-12:]}, the last at {moment(series['last_received_at'])}"
         )
     if found["series"]:
         out.print(_series_table(found["series"]))
@@ -116,11 +122,11 @@ def _series_table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         generation = f" ({row['generation']})" if row["generation"] > 1 else ""
         table.add_row(
-            _clock(row["sealed_at"]),
-            _shown(row["calling_ae_title"]),
+            moment(row["sealed_at"]),
+            shown(row["calling_ae_title"]),
             f"...{row['series_instance_uid'][-12:]}{generation}",
-            _coloured(row["state"]),
-            _shown(_outcome(row)),
+            coloured(row["state"]),
+            shown(_outcome(row)),
         )
     return table
 
@@ -144,14 +150,14 @@ def _delivery_table(rows: list[dict[str, Any]]) -> Table:
     table.add_column("Last, or next attempt and reason", ratio=1)
     for row in rows:
         if row["state"] == "delivered":
-            detail = f"last at {_clock(row['last_delivered_at'])}"
+            detail = f"last at {moment(row['last_delivered_at'])}"
         elif row["state"] in ("failed", "left_out"):
             detail = f"not sent any more: {row['reason']}"
         elif row["reason"]:
-            detail = f"next at {_clock(row['next_due_at'])}: {row['reason']}"
+            detail = f"next at {moment(row['next_due_at'])}: {row['reason']}"
         else:
             detail = ""
-        table.add_row(row["peer"], _coloured(row["state"]), str(row["objects"]), _shown(detail))
+        table.add_row(row["peer"], coloured(row["state"]), str(row["objects"]), shown(detail))
     return table
 
 
@@ -162,14 +168,14 @@ def _commitment_table(title: str, rows: list[dict[str, Any]], whom: str, what: s
     table.add_column("Last, or next look and reason", ratio=1)
     for row in rows:
         if row["state"] in ("committed", "answered"):
-            detail = f"last at {_clock(row['last_ended_at'])}"
+            detail = f"last at {moment(row['last_ended_at'])}"
         elif row["state"] == "failed":
             detail = f"given up: {row['reason']}"
         else:
             detail = (
-                f"next at {_clock(row['next_due_at'])}{': ' if row['reason'] else ''}{row['reason'] or ''}"
+                f"next at {moment(row['next_due_at'])}{': ' if row['reason'] else ''}{row['reason'] or ''}"
             )
-        table.add_row(_shown(row[whom]), _coloured(row["state"]), str(row[what]), _shown(detail))
+        table.add_row(shown(row[whom]), coloured(row["state"]), str(row[what]), shown(detail))
     return table
 
 
@@ -180,25 +186,27 @@ def _incident_table(rows: list[dict[str, Any]]) -> Table:
     table.add_column("Whom it concerns, and why", ratio=1)
     for row in rows:
         table.add_row(
-            _clock(row["last_at"]),
+            moment(row["last_at"]),
             row["kind"].replace("_", " "),
             str(row["count"]),
-            _shown(f"{row['subject']}: {row['reason']}"),
+            shown(f"{row['subject']}: {row['reason']}"),
         )
     return table
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Return text from outside so that neither markup nor control characters of a terminal work in it."""
     return escape("".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text))
 
 
-def _coloured(state: str) -> str:
+def coloured(state: str) -> str:
+    """Return a state in words and its colour."""
     colour = _COLOURS.get(state, "white")
     return f"[{colour}]{state.replace('_', ' ')}[/]"
 
 
-def _clock(seconds: float | None) -> str:
+def moment(seconds: float | None) -> str:
+    """Return a time as people read it, in the zone of this machine."""
     if seconds is None:
         return "-"
     return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%d %b %H:%M:%S")

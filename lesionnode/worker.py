@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,9 @@ from custody.holdings import Holdings
 from custody.ledger import jobs, services
 from custody.ledger.instances import sealed_series
 from custody.ledger.jobs import ClaimedJob, JobEnd, Replaced, StoredResult
+from custody.ledger.result_sets import result_set_of
 from custody.ledger.states import JobState
+from custody.result_set import RESULT_SET, KeptFile
 from custody.spool import Spool
 from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
@@ -121,7 +124,8 @@ class Worker:
                 end = self._work(claimed)
             except (StorageUnreachable, LedgerUnavailable) as error:
                 log.warning("analysis_waits", reason=str(error))
-                jobs.put_back(self._ledger, claimed, str(error), due_at=time.time() + _RETRY_S)
+                now = time.time()
+                jobs.put_back(self._ledger, claimed, str(error), due_at=now + _RETRY_S, now=now)
                 return True
             except (NodeError, OSError, MemoryError) as error:
                 self._device_failed |= isinstance(error, DeviceFailed)
@@ -131,8 +135,7 @@ class Worker:
                 log.error("analysis_broke", exc_info=True)
                 self._try_again(claimed, f"internal error: {type(error).__name__}")
                 return True
-            kept = self._finished(claimed, end)
-        self._holdings.let_go_of_results(claimed.id)
+            kept = self._finish(claimed, end)
         log.info(
             "analysis_ended" if kept else "analysis_claim_lost",
             state=end.state.value,
@@ -143,11 +146,44 @@ class Worker:
         return True
 
     def _work(self, claimed: ClaimedJob) -> JobEnd:
-        produced = self._production.produce(self._order(claimed), self._mark_progress)
-        objects = self._stored(claimed, produced.files)
+        order = self._order(claimed)
+        produced = self._production.produce(order, self._mark_progress)
+        objects, files = self._stored(claimed, produced.files)
         state = JobState.ANALYSED if produced.reason is None else JobState.REFUSED
-        package = self._published(claimed)
-        return JobEnd(state, produced.reason, produced.result, objects, produced.triage, package)
+        return JobEnd(
+            state=state,
+            reason=produced.reason,
+            result=produced.result,
+            objects=objects,
+            triage=produced.triage,
+            predecessors=order.predecessors,
+            files=files,
+        )
+
+    def _finish(self, claimed: ClaimedJob, end: JobEnd) -> bool:
+        """Write down the end of a job beside its objects, publish both, then record it in the ledger.
+
+        The lease may run out while disk, storage or ledger take nothing. That costs nothing where this is the
+        only worker; where there are others, one of them may do the analysis again. False where the claim was
+        lost meanwhile.
+        """
+        if not jobs.is_known(self._ledger, claimed.id):
+            self._spool.drop_results(claimed.id)  # the patient was forgotten meanwhile
+            return False
+        now, owed = time.time(), destinations(self._settings)
+        made_by = self._production.made_by(claimed.model)
+
+        def describe() -> Path:
+            found = result_set_of(self._ledger, claimed, end, owed, made_by, now)
+            return self._spool.keep_result(claimed.id, RESULT_SET, found.encoded(), ending="json")
+
+        self._once_there_is_space(claimed, describe)
+        published = replace(end, package=self._published(claimed))
+        kept = self._once_there_is_space(
+            claimed, lambda: jobs.finish(self._ledger, claimed, published, owed, now)
+        )
+        self._holdings.let_go_of_results(claimed.id)
+        return kept
 
     def _published(self, claimed: ClaimedJob) -> str | None:
         """Publish the results; storage that is away must not cost a second inference."""
@@ -168,43 +204,36 @@ class Worker:
             series=sealed_series(self._ledger, claimed),
             model=claimed.model,
             sealed_at=claimed.sealed_at,
-            predecessors=tuple(_predecessors(jobs.replaced(self._ledger, claimed))),
+            predecessors=tuple(predecessors_of(jobs.replaced(self._ledger, claimed))),
         )
 
-    def _stored(self, claimed: ClaimedJob, files: Iterable[Encoded]) -> list[StoredResult]:
-        stored = []
+    def _stored(
+        self, claimed: ClaimedJob, files: Iterable[Encoded]
+    ) -> tuple[list[StoredResult], list[KeptFile]]:
+        stored, beside = [], []
         for file in files:
             path = self._kept(claimed, file)
-            if file.object is not None:
-                stored.append(
-                    StoredResult(
-                        kind=file.object.kind.value,
-                        sop_class_uid=str(file.object.dataset.SOPClassUID),
-                        sop_instance_uid=file.object.sop_instance_uid,
-                        path=path,
-                        sha256=file.sha256,
-                        variant=file.object.variant,
-                        size_bytes=len(file.content),
-                        series_instance_uid=str(file.object.dataset.SeriesInstanceUID),
-                    )
+            if file.object is None:
+                beside.append(KeptFile(path.name, file.sha256, len(file.content)))
+                continue
+            stored.append(
+                StoredResult(
+                    kind=file.object.kind.value,
+                    sop_class_uid=str(file.object.dataset.SOPClassUID),
+                    sop_instance_uid=file.object.sop_instance_uid,
+                    path=path,
+                    sha256=file.sha256,
+                    variant=file.object.variant,
+                    size_bytes=len(file.content),
+                    series_instance_uid=str(file.object.dataset.SeriesInstanceUID),
                 )
-        return stored
+            )
+        return stored, beside
 
     def _kept(self, claimed: ClaimedJob, file: Encoded) -> Path:
         return self._once_there_is_space(
             claimed,
             lambda: self._spool.keep_result(claimed.id, file.name, file.content, ending=file.ending),
-        )
-
-    def _finished(self, claimed: ClaimedJob, end: JobEnd) -> bool:
-        """Record the end of a job; False where the claim was lost meanwhile.
-
-        The lease may run out while the ledger takes nothing. That costs nothing where this is the only
-        worker; where there are others, one of them may do the analysis again.
-        """
-        to = destinations(self._settings)
-        return self._once_there_is_space(
-            claimed, lambda: jobs.finish(self._ledger, claimed, end, to, time.time())
         )
 
     def _once_there_is_space(self, claimed: ClaimedJob, write: Callable[[], _T]) -> _T:
@@ -244,14 +273,15 @@ class Worker:
         try:
             tried = min(claimed.attempt, self._settings.models.max_attempts)
             said = f"the analysis failed {tried} times: the log of the node says why"
-            notice = self._stored(claimed, self._production.refusal(self._order(claimed), said))
+            order = self._order(claimed)
+            notice, _ = self._stored(claimed, self._production.refusal(order, said))
         except Exception:  # noqa: BLE001 - whatever broke the analysis may break this too
             get_logger().warning("refusal_not_sent", job=claimed.id, exc_info=True)
             return False
-        package = self._published(claimed)
-        end = JobEnd(JobState.FAILED, reason, refused_json(said, claimed.model), notice, 0, package)
-        self._finished(claimed, end)
-        self._holdings.let_go_of_results(claimed.id)
+        result = refused_json(said, claimed.model)
+        self._finish(
+            claimed, JobEnd(JobState.FAILED, reason, result, notice, predecessors=order.predecessors)
+        )
         ring_lanes(self._settings)
         return True
 
@@ -287,7 +317,7 @@ class Worker:
             thread.join()
 
 
-def _predecessors(replaced: Sequence[Replaced]) -> Iterator[Predecessor]:
+def predecessors_of(replaced: Sequence[Replaced]) -> Iterator[Predecessor]:
     """Yield what a new result replaces."""
     for earlier in replaced:
         one = earlier.stored

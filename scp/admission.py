@@ -18,6 +18,8 @@ IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 CALLING_AE_TITLE_NOT_RECOGNISED = (1, 1, 3)
 CALLED_AE_TITLE_NOT_RECOGNISED = (1, 1, 7)
 LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
+#: Rejected-transient, temporary-congestion: a sender tries again later.
+TEMPORARY_CONGESTION = (2, 3, 1)
 
 
 @dataclass(frozen=True, slots=True)

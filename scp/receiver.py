@@ -17,11 +17,17 @@ from core.errors import NodeError
 from core.log import get_logger
 from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from custody.doorbell import ring
-from custody.ledger import Ledger, incidents, new_id, reception
+from custody.ledger import Ledger, incidents, new_id, reception, switches
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.reception import Caller
 from scp import status
-from scp.admission import LOCAL_LIMIT_EXCEEDED, Refused, admit, reporting_peer
+from scp.admission import (
+    LOCAL_LIMIT_EXCEEDED,
+    TEMPORARY_CONGESTION,
+    Refused,
+    admit,
+    reporting_peer,
+)
 from scp.commitment_scp import CommitmentService
 from scp.doorway import Doorway
 from scp.negotiation import NO_SOURCE, may_bring_images, proposes_commitment
@@ -189,6 +195,9 @@ class Receiver:
             return refused.rejection
         # A peer that is no source may report on commitment, and nothing else.
         source = NO_SOURCE if isinstance(decision, Refused) else decision.name
+        if source != NO_SOURCE and switches.is_on(self._ledger, switches.DRAINING):
+            get_logger().info("association_refused_while_draining", calling_ae_title=calling, address=address)
+            return TEMPORARY_CONGESTION
         caller = Caller(new_id(), source, calling, address)
         limit = self._take_place(association, caller)
         if limit is not None:

@@ -18,11 +18,19 @@ from pydicom.tag import Tag
 from core.ct_facts import FACT_KEYWORDS, CtFacts
 from core.ct_header import ANALYSED_SOP_CLASSES, REASON_KEYWORDS, reason_not_analysable
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
-from core.errors import DiskUnderFloor, SopClassMismatch, SpoolError, SpoolFull, UnparsableDataSet
+from core.errors import (
+    DiskUnderFloor,
+    Draining,
+    SeriesForgotten,
+    SopClassMismatch,
+    SpoolError,
+    SpoolFull,
+    UnparsableDataSet,
+)
 from core.log import get_logger
 from core.own_results import is_own_result
 from core.uid import is_tolerable_uid, patient_digest
-from custody.ledger import Ledger, incidents, new_id, reception
+from custody.ledger import Ledger, incidents, new_id, reception, switches
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.reception import Caller, NewInstance
 from custody.spool import Spool
@@ -125,10 +133,12 @@ class Reception:
             It is not the instance that the command announced.
         SpoolError
             It cannot be kept; the sender has to try again.
+        Draining
+            It would begin a new series, and nothing new is accepted.
         """
         try:
             self._spool.require_space(len(request.data))
-            outcome = self._take(request, caller)
+            outcome = self._take_anew(request, caller)
         except (UnparsableDataSet, SopClassMismatch) as error:
             self._note(
                 IncidentKind.INSTANCE_REFUSED, f"{caller.calling_ae_title}@{caller.address}", str(error)
@@ -143,9 +153,16 @@ class Reception:
         self.outcomes[outcome] += 1
         return outcome
 
+    def _take_anew(self, request: StoreRequest, caller: Caller) -> str:
+        try:
+            return self._take(request, caller)
+        except SeriesForgotten:
+            self._series_ids.clear()  # our id of it is no more; the image begins a series of its own
+            return self._take(request, caller)
+
     def _take(self, request: StoreRequest, caller: Caller) -> str:
         walked = walk(request.data, request.transfer_syntax_uid, _READ_TAGS)
-        header = _header(walked)
+        header = read_header(walked)
         _check_identity(header, request, walked)
         if request.sop_class_uid not in ANALYSED_SOP_CLASSES and self._is_ours(header):
             self._note(IncidentKind.OWN_RESULT_RETURNED, caller.calling_ae_title, "our own result came back")
@@ -161,7 +178,7 @@ class Reception:
             known = reception.known_contents(self._ledger, series_id, str(header.SOPInstanceUID))
         # A damaged copy that came first must not keep the whole one out.
         other_content = None in known.values()
-        set_aside = _why_set_aside(header, walked, other_content=other_content)
+        set_aside = why_set_aside(header, walked, other_content=other_content)
         if set_aside is not None and (walked.fault or other_content):
             self._note(IncidentKind.INSTANCE_SET_ASIDE, str(header.SeriesInstanceUID), set_aside)
         return self._keep(request, caller, header, series_id, sha256, set_aside)
@@ -203,19 +220,22 @@ class Reception:
         except SpoolFull:
             path.unlink(missing_ok=True)  # each attempt of the sender would leave another one
             raise
+        except SeriesForgotten:
+            self._spool.drop_series(series_id)
+            raise
         if not recorded:
             path.unlink(missing_ok=True)  # the same content came on another association at the same moment
             return "identical"
         return "kept" if set_aside is None else "set_aside"
 
     def _series_id(self, header: Dataset) -> str:
-        key = SeriesKey(
-            StudyInstanceUID(str(header.StudyInstanceUID)),
-            SeriesInstanceUID(str(header.SeriesInstanceUID)),
-            patient_digest(str(header.get("PatientID") or ""), str(header.get("IssuerOfPatientID") or "")),
-        )
+        key = series_key(header)
         known = self._series_ids.get(key)
         if known is None:
+            if switches.is_on(self._ledger, switches.DRAINING) and not reception.is_known(self._ledger, key):
+                raise Draining(
+                    "this node finishes what it has and accepts no new series: send it again later"
+                )
             modality = str(header.get("Modality", "") or "")
             known = reception.series_id_of(self._ledger, key, modality, self._now())
             if len(self._series_ids) > 10_000:
@@ -232,7 +252,7 @@ class Reception:
             incidents.note(connection, kind, subject, reason, self._now())
 
 
-def _header(walked: Walked) -> Dataset:
+def read_header(walked: Walked) -> Dataset:
     """Parse the elements that reception needs."""
     try:
         header = read_dataset(BytesIO(walked.wanted), walked.implicit_vr, walked.little_endian)
@@ -249,6 +269,15 @@ def _header(walked: Walked) -> Dataset:
     return header
 
 
+def series_key(header: Dataset) -> SeriesKey:
+    """Return to which series of which patient a data set belongs."""
+    return SeriesKey(
+        StudyInstanceUID(str(header.StudyInstanceUID)),
+        SeriesInstanceUID(str(header.SeriesInstanceUID)),
+        patient_digest(str(header.get("PatientID") or ""), str(header.get("IssuerOfPatientID") or "")),
+    )
+
+
 def _check_identity(header: Dataset, request: StoreRequest, walked: Walked) -> None:
     damage = f"; {walked.fault}" if walked.fault else ""
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
@@ -263,7 +292,8 @@ def _check_identity(header: Dataset, request: StoreRequest, walked: Walked) -> N
         raise SopClassMismatch("the data set's SOP Instance UID differs from the command's")
 
 
-def _why_set_aside(header: Dataset, walked: Walked, *, other_content: bool) -> str | None:
+def why_set_aside(header: Dataset, walked: Walked, *, other_content: bool) -> str | None:
+    """Return why a data set takes no part in the analysis, None where it does."""
     if walked.fault is not None:
         return f"{reception.DAMAGED}: {walked.fault}"
     if other_content:

@@ -7,7 +7,7 @@ from enum import Enum
 
 from pydicom.dataset import Dataset
 
-from core.errors import NodeError, SopClassMismatch, SpoolError, UnparsableDataSet
+from core.errors import Draining, NodeError, SopClassMismatch, SpoolError, UnparsableDataSet
 
 # PS3.4 table B.2-1 and PS3.7 C
 SUCCESS = 0x0000
@@ -20,6 +20,7 @@ CANNOT_UNDERSTAND = 0xC000
 
 _OF_ERROR: tuple[tuple[type[Exception], int], ...] = (
     (SpoolError, OUT_OF_RESOURCES),
+    (Draining, OUT_OF_RESOURCES),
     (SopClassMismatch, DATA_SET_DOES_NOT_MATCH_SOP_CLASS),
     (UnparsableDataSet, CANNOT_UNDERSTAND),
 )

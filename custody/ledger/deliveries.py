@@ -14,6 +14,7 @@ from custody.ledger.engine import Ledger
 from custody.ledger.files import located, recorded
 from custody.ledger.states import DeliveryState
 from custody.ledger.tables import delivery, job, result_object
+from custody.result_set import Receipt, append_receipt
 
 _OBJECT_COLUMNS = (
     result_object.c.kind,
@@ -217,21 +218,21 @@ def kinds_for_peer(ledger: Ledger, job_id: str, peer: str) -> frozenset[str]:
 
 
 def keep_corrected(
-    ledger: Ledger, objects: Sequence[tuple[StoredObject, StoredObject, str]], corrected: str, now: float
+    ledger: Ledger, objects: Sequence[tuple[StoredObject, StoredObject, str, int]], corrected: str, now: float
 ) -> None:
     """Record the objects of a job under a corrected identity, all or none.
 
     Parameters
     ----------
     ledger, objects
-        The original, the new one, and the new one's SHA-256.
+        The original, the new one, the new one's SHA-256 and size.
     corrected
         Digest of the identity.
     now
         Seconds since 1970 UTC.
     """
     with ledger.write() as connection:
-        for original, new, sha256 in objects:
+        for original, new, sha256, size_bytes in objects:
             row = connection.execute(select(result_object).where(result_object.c.id == original.id)).one()
             values = {
                 "id": new.id,
@@ -239,6 +240,7 @@ def keep_corrected(
                 "series_instance_uid": None,
                 "path": recorded(connection, new.path),
                 "sha256": sha256,
+                "size_bytes": size_bytes,
                 "corrected": corrected,
                 "written_at": now,
             }
@@ -298,8 +300,10 @@ def record(
 ) -> None:
     """Record what became of claimed deliveries; claims that were lost meanwhile are left alone.
 
-    What was delivered is to be committed by its peer where `ask_commitment` says so.
+    What was delivered is to be committed by its peer where `ask_commitment` says so. What ended is noted
+    beside the objects too, afterwards, so that a new ledger would know of it.
     """
+    ended = []
     with ledger.write() as connection:
         for outcome in outcomes:
             delivered = outcome.state is DeliveryState.DELIVERED
@@ -320,9 +324,31 @@ def record(
                     delivered_at=now if delivered else None,
                     lease_until=None,
                 )
-            ).rowcount
-            if recorded and delivered and ask_commitment:
+                .returning(delivery.c.peer)
+            ).one_or_none()
+            if recorded is not None and delivered and ask_commitment:
                 commitments.owe(connection, outcome.due.id, now)
+            if recorded is not None and outcome.state is not DeliveryState.DUE:
+                identity = select(result_object.c.corrected).where(result_object.c.id == outcome.sent.id)
+                ended.append((recorded.peer, connection.execute(identity).scalar_one(), outcome))
+    for peer, identity, outcome in ended:
+        append_receipt(outcome.sent.path.parent, _receipt(peer, identity, outcome, now))
+
+
+def _receipt(peer: str, identity: str, outcome: Attempted, now: float) -> Receipt:
+    return Receipt(
+        peer=peer,
+        kind=outcome.sent.kind,
+        variant=outcome.sent.variant,
+        identity=identity,
+        sop_instance_uid=outcome.sent.sop_instance_uid,
+        state=outcome.state.value,
+        reason=outcome.reason,
+        status=outcome.status,
+        attempt=outcome.due.attempt,
+        created_at=outcome.due.created_at,
+        ended_at=now,
+    )
 
 
 def release_owners(ledger: Ledger, prefix: str, now: float) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,13 +14,14 @@ from custody.ledger.engine import Ledger, new_id
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import delivery, job, result_object, series_source
+from custody.result_set import Owed
 
 #: A refusal has objects too: they say that there will be no result. Sources of a series that was not
 #: selected are settled with nothing, so that nobody looks at them again.
 _ENDED = (JobState.ANALYSED, JobState.REFUSED, JobState.FAILED, JobState.NOT_SELECTED)
 
 
-class _Written(NamedTuple):
+class Written(NamedTuple):
     """An encoding of a result object."""
 
     id: str
@@ -60,7 +61,7 @@ class Destinations:
     peers_of_source: Mapping[str, Sequence[str]]
     wishes_of_peer: Mapping[str, Mapping[str, Wish]] = field(default_factory=dict)
 
-    def choice(self, peer: str, encodings: Sequence[_Written]) -> _Written | None:
+    def choice(self, peer: str, encodings: Sequence[Written]) -> Written | None:
         """Return which of several encodings of one object a peer is to get, None where it gets none."""
         wishes = self.wishes_of_peer.get(peer)
         if wishes is None:
@@ -71,6 +72,20 @@ class Destinations:
         ranked = [one for variant in wish.variants for one in encodings if one.variant == variant]
         # The settings may have changed since it was written; then what there is has to do.
         return next(iter(ranked), encodings[0] if wish.others_will_do else None)
+
+
+def planned(
+    sources: Iterable[str], objects: Iterable[tuple[str, str]], destinations: Destinations
+) -> Iterator[Owed]:
+    """Yield what the peers of some sources are to get of objects (kind, variant) of one job."""
+    peers = dict.fromkeys(peer for source in sources for peer in destinations.peers_of_source.get(source, ()))
+    encodings: dict[str, list[Written]] = {}
+    for kind, variant in objects:
+        encodings.setdefault(kind, []).append(Written("", "", kind, variant))
+    for of_kind in encodings.values():
+        for peer in peers:
+            if (chosen := destinations.choice(peer, of_kind)) is not None:
+                yield Owed(peer, chosen.kind, chosen.variant)
 
 
 def create_deliveries(connection: Connection, series_id: str, destinations: Destinations, now: float) -> int:
@@ -99,9 +114,9 @@ def create_deliveries(connection: Connection, series_id: str, destinations: Dest
         .where(delivery.c.job_id.in_([row.job_id for row in written]))
     )
     known = {(row.job_id, row.kind, row.peer) for row in existing}
-    objects: dict[tuple[str, str], list[_Written]] = {}
+    objects: dict[tuple[str, str], list[Written]] = {}
     for row in written:
-        objects.setdefault((row.job_id, row.kind), []).append(_Written(*row))
+        objects.setdefault((row.job_id, row.kind), []).append(Written(*row))
     missing = [
         (chosen, peer)
         for (job_id, kind), encodings in objects.items()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -16,6 +15,7 @@ from sqlalchemy import Connection, select
 from core.errors import SpoolDamaged
 from custody.ledger import instances
 from custody.ledger.engine import Ledger
+from custody.ledger.files import located
 from custody.ledger.tables import instance, manifest, series, series_source
 from custody.manifest import KeptInstance, may_list, read_manifest
 
@@ -102,12 +102,13 @@ def _of_series(connection: Connection, candidate: Any, wanted: Set[str]) -> Iter
                 yield Holding(*where, kept=one, node=nodes[one.id], purged=False)
     listed = connection.execute(select(manifest).where(manifest.c.series_id == candidate.id))
     for row in listed.all():
-        if not may_list(Path(row.path), wanted):
+        path = located(connection, row.path)
+        if not may_list(path, wanted):
             continue
         try:
-            kept = read_manifest(Path(row.path), row.sha256).instances
+            kept = read_manifest(path, row.sha256).instances
         except SpoolDamaged:
             continue  # nobody knows any more what the files should hold, so nobody vouches for them
         for one in kept:
-            file = str(Path(row.path).parent / one.file)
+            file = str(path.parent / one.file)
             yield Holding(*where, replace(one, file=file), row.node, row.purged_at is not None)

@@ -14,11 +14,19 @@ from core.errors import SpoolDamaged
 from core.log import get_logger
 from custody.ledger.dialect import lock_series
 from custody.ledger.engine import Ledger, new_id
-from custody.ledger.files import located, recorded
+from custody.ledger.files import COPIES, located, recorded
 from custody.ledger.jobs import ClaimedJob
 from custody.ledger.states import JobState
-from custody.ledger.tables import association, instance, job, manifest, series, series_source
-from custody.manifest import KeptInstance, Manifest, read_manifest
+from custody.ledger.tables import (
+    acquisition,
+    association,
+    instance,
+    job,
+    manifest,
+    series,
+    series_source,
+)
+from custody.manifest import KeptInstance, Manifest, Sealing, read_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +65,15 @@ def shelved(connection: Connection, series_id: str) -> Iterator[KeptInstance]:
 def contents_under(
     connection: Connection, series_id: str, sop_instance_uid: str
 ) -> Iterator[tuple[str, str | None]]:
-    """Yield what the manifests have under a SOP Instance UID: digest, and why it was set aside."""
-    for _, one in _readable(connection, series_id):
-        if one.sop_instance_uid == sop_instance_uid:
+    """Yield what the manifests have under a SOP Instance UID: digest, and why it was set aside.
+
+    What is gone from this spool is left out: it has to be stored again if it comes again. What another
+    machine has listed lies there, and on the shared storage.
+    """
+    for path, one in _readable(connection, series_id):
+        if one.sop_instance_uid != sop_instance_uid:
+            continue
+        if COPIES in path.parts or (path.parent / one.file).exists():
             yield one.sha256, one.set_aside
 
 
@@ -85,16 +99,18 @@ def of_generation(connection: Connection, series_id: str, generation: int) -> li
         path = located(connection, listed.path)
         known = read_manifest(path, listed.sha256).instances
         found |= {one.id: _absolute(one, path) for one in known}
-    chosen = sorted(
-        (
-            one
-            for one in found.values()
-            if one.set_aside is None and one.generation is not None and one.generation <= generation
-        ),
-        key=lambda one: (one.received_at, one.id),
-    )
-    # Two machines may have taken the same image, each not knowing of the other's.
-    return list({(one.sop_instance_uid, one.sha256): one for one in reversed(chosen)}.values())[::-1]
+    chosen = [
+        one
+        for one in found.values()
+        if one.set_aside is None and one.generation is not None and one.generation <= generation
+    ]
+    # The same image is here twice where two machines took it, each not knowing of the other's, or where its
+    # file was lost and it was sent again: the newest has the file.
+    newest = {
+        (one.sop_instance_uid, one.sha256): one
+        for one in sorted(chosen, key=lambda one: (one.received_at, one.id))
+    }
+    return sorted(newest.values(), key=lambda one: (one.received_at, one.id))
 
 
 def sealed_series(ledger: Ledger, claimed: ClaimedJob) -> SealedSeries:
@@ -160,9 +176,37 @@ def sealed_rows(connection: Connection, *, node: str, quiet_before: float, limit
         for generation in sorted({kept.generation or one.generation for kept in movable}):
             mine = [kept for kept in movable if (kept.generation or one.generation) == generation]
             key = SeriesKey(one.study_instance_uid, one.series_instance_uid, one.patient_digest)
-            listed = Manifest(series_id, key, one.modality, generation, node, tuple(mine))
+            sealing = _sealing(connection, series_id, generation)
+            listed = Manifest(series_id, key, one.modality, generation, node, tuple(mine), sealing)
             result.append(Sealed(listed, tuple(kept.id for kept in mine)))
     return result
+
+
+def _sealing(connection: Connection, series_id: str, generation: int) -> Sealing | None:
+    """Return what was decided about a generation; None for one that is not sealed."""
+    row = connection.execute(
+        select(job).where(job.c.series_id == series_id, job.c.generation == generation)
+    ).one_or_none()
+    if row is None:
+        return None
+    chosen = row.state != JobState.NOT_SELECTED.value
+    return Sealing(
+        job_id=row.id,
+        state=(JobState.QUEUED if chosen else JobState.NOT_SELECTED).value,
+        reason=None if chosen else row.reason,
+        evidence=row.evidence,
+        model=row.model,
+        calling_ae_title=row.calling_ae_title,
+        lane=row.lane,
+        sealed_at=row.sealed_at,
+        acquisition=scan_of(connection, row.acquisition_id),
+    )
+
+
+def scan_of(connection: Connection, acquisition_id: str) -> dict[str, Any]:
+    """Return what is known of a scan."""
+    row = connection.execute(select(acquisition).where(acquisition.c.id == acquisition_id)).one()
+    return dict(row._mapping)
 
 
 def record_manifest(

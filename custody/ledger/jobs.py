@@ -9,14 +9,16 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, or_, select, update
 
-from core.domain import ResultKind, SeriesInstanceUID, SeriesKey, StudyInstanceUID
+from core.domain import Predecessor, ResultKind, SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.log import get_logger
+from custody.ledger import attempts
 from custody.ledger.destinations import Destinations, create_deliveries, supersede_deliveries
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.files import located, recorded
 from custody.ledger.lanes import low_lane_starves
 from custody.ledger.states import DeliveryState, JobState, Lane
-from custody.ledger.tables import delivery, job, result_object, series
+from custody.ledger.tables import attempt, delivery, job, result_object, series
+from custody.result_set import KeptFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,10 @@ class JobEnd:
         How much was found, the severity score: what shows more is delivered first.
     package
         Name and checksum of the objects' package on shared storage.
+    predecessors
+        What the objects cite as replaced.
+    files
+        What is kept beside the objects and not sent.
     """
 
     state: JobState
@@ -99,6 +105,8 @@ class JobEnd:
     objects: Sequence[StoredResult] = ()
     triage: int = 0
     package: str | None = None
+    predecessors: Sequence[Predecessor] = ()
+    files: Sequence[KeptFile] = ()
 
 
 def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now: float) -> ClaimedJob | None:
@@ -121,6 +129,7 @@ def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now:
             .returning(job.c.id, job.c.attempt)
         )
         for failed in given_up:
+            attempts.end(connection, attempt.c.job_id == failed.id, attempts.BROKE_OFF, reason, now)
             get_logger().error("analysis_failed", job=failed.id, attempt=failed.attempt, reason=reason)
         waiting = and_(job.c.state == JobState.QUEUED.value, job.c.due_at <= now)
         due = or_(waiting, overdue)
@@ -146,7 +155,10 @@ def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now:
             )
             .returning(job)
         ).one_or_none()
-        return _claimed(connection, row) if row is not None else None
+        if row is None:
+            return None
+        attempts.begin(connection, row, now)
+        return _claimed(connection, row)
 
 
 def renew(ledger: Ledger, claimed: ClaimedJob, *, lease_s: float, now: float) -> bool:
@@ -195,6 +207,7 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
         )
         if done.rowcount != 1:
             return False
+        attempts.end(connection, attempt.c.job_id == claimed.id, end.state.value, end.reason, now)
         for position, stored in enumerate(end.objects):
             connection.execute(
                 result_object.insert().values(
@@ -225,7 +238,7 @@ def try_again(
     """Give a job back after an error that may pass, or set it to failed after its last attempt."""
     last = claimed.attempt >= max_attempts
     with ledger.write() as connection:
-        connection.execute(
+        given_back = connection.execute(
             update(job)
             .where(_fence(claimed))
             .values(
@@ -236,11 +249,21 @@ def try_again(
                 lease_until=None,
             )
         )
+        if given_back.rowcount == 1:
+            outcome = JobState.FAILED.value if last else attempts.AGAIN
+            attempts.end(connection, attempt.c.job_id == claimed.id, outcome, reason, now)
 
 
-def put_back(ledger: Ledger, claimed: ClaimedJob, reason: str, *, due_at: float) -> None:
+def is_known(ledger: Ledger, job_id: str) -> bool:
+    """Tell whether there is such a job; there is none any more once its patient was forgotten."""
+    with ledger.read() as connection:
+        return connection.execute(select(job.c.id).where(job.c.id == job_id)).first() is not None
+
+
+def put_back(ledger: Ledger, claimed: ClaimedJob, reason: str, *, due_at: float, now: float) -> None:
     """Give a job back after an error that is none of its own; such an attempt does not count."""
     with ledger.write() as connection:
+        attempts.end(connection, attempt.c.job_id == claimed.id, attempts.STOPPED, reason, now)
         connection.execute(
             update(job)
             .where(_fence(claimed))
@@ -266,6 +289,8 @@ def lease_lapsed(ledger: Ledger, owner: str, now: float) -> bool:
 def give_back(ledger: Ledger, owner: str, now: float) -> int:
     """Requeue the jobs of an owner that was stopped on purpose; such an attempt does not count."""
     with ledger.write() as connection:
+        mine = select(job.c.id).where(job.c.state == JobState.RUNNING.value, job.c.owner == owner)
+        attempts.end(connection, attempt.c.job_id.in_(mine), attempts.STOPPED, None, now)
         return connection.execute(
             update(job)
             .where(job.c.state == JobState.RUNNING.value, job.c.owner == owner)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, and_, select
 
 from core.domain import SeriesKey
+from core.errors import SeriesForgotten
 from custody.ledger.dialect import insert_new
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.instances import contents_under
@@ -154,20 +155,27 @@ def series_id_of(ledger: Ledger, key: SeriesKey, modality: str, now: float) -> s
             "generation": 0,
         }
         insert_new(connection, series, values)
-        found = connection.execute(
-            select(series.c.id).where(
-                series.c.study_instance_uid == key.study_instance_uid,
-                series.c.series_instance_uid == key.series_instance_uid,
-                series.c.patient_digest == key.patient_digest,
-            )
-        )
-        return str(found.scalar_one())
+        return str(connection.execute(select(series.c.id).where(_has_key(key))).scalar_one())
+
+
+def is_known(ledger: Ledger, key: SeriesKey) -> bool:
+    """Tell whether anything of a series was received."""
+    with ledger.read() as connection:
+        return connection.execute(select(series.c.id).where(_has_key(key))).first() is not None
+
+
+def _has_key(key: SeriesKey) -> ColumnElement[bool]:
+    return and_(
+        series.c.study_instance_uid == key.study_instance_uid,
+        series.c.series_instance_uid == key.series_instance_uid,
+        series.c.patient_digest == key.patient_digest,
+    )
 
 
 def known_contents(ledger: Ledger, series_id: str, sop_instance_uid: str) -> Mapping[str, str | None]:
     """Return what is recorded under a SOP Instance UID of a series: content digest → why it was set aside."""
     with ledger.read() as connection:
-        return _known_contents(connection, series_id, sop_instance_uid)
+        return known_in(connection, series_id, sop_instance_uid)
 
 
 def record_instance(ledger: Ledger, series_id: str, caller: Caller, new: NewInstance, now: float) -> bool:
@@ -178,6 +186,11 @@ def record_instance(ledger: Ledger, series_id: str, caller: Caller, new: NewInst
     bool
         False where the same content under the same SOP Instance UID was there already, so that the new file
         is superfluous; the caller's claim on the results is recorded all the same.
+
+    Raises
+    ------
+    SeriesForgotten
+        There is no such series any more.
     """
     return ledger.write_together(
         lambda connection: _record_instance(connection, series_id, caller, new, now), order=series_id
@@ -188,7 +201,7 @@ def _record_instance(
     connection: Connection, series_id: str, caller: Caller, new: NewInstance, now: float
 ) -> bool:
     _record_source(connection, series_id, caller, now)
-    known = _known_contents(connection, series_id, new.sop_instance_uid)
+    known = known_in(connection, series_id, new.sop_instance_uid)
     if new.sha256 in known:
         return False
     set_aside = new.set_aside
@@ -238,7 +251,7 @@ def record_identical(
 
     def work(connection: Connection) -> bool:
         _record_source(connection, series_id, caller, now)  # locks the series: nothing of it is deleted now
-        return content[1] in _known_contents(connection, series_id, content[0])
+        return content[1] in known_in(connection, series_id, content[0])
 
     return ledger.write_together(work, order=series_id)
 
@@ -274,9 +287,8 @@ def recorded_paths(ledger: Ledger) -> Iterator[Path]:
             yield Path(row.path)
 
 
-def _known_contents(
-    connection: Connection, series_id: str, sop_instance_uid: str
-) -> Mapping[str, str | None]:
+def known_in(connection: Connection, series_id: str, sop_instance_uid: str) -> Mapping[str, str | None]:
+    """Return what `known_contents` returns, inside a transaction."""
     rows = connection.execute(
         select(instance.c.sha256, instance.c.set_aside).where(
             instance.c.series_id == series_id, instance.c.sop_instance_uid == sop_instance_uid
@@ -289,11 +301,13 @@ def _known_contents(
 
 
 def _record_source(connection: Connection, series_id: str, caller: Caller, now: float) -> None:
-    connection.execute(
+    known = connection.execute(
         series.update()
         .where(series.c.id == series_id)
         .values(last_received_at=now, last_association_id=caller.association_id)
     )
+    if known.rowcount == 0:
+        raise SeriesForgotten("the series was deleted with its patient")
     values = {
         "series_id": series_id,
         "source": caller.source,

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from custody.ledger import commitment_requests, commitments, instances
+from custody.ledger import commitment_requests, commitments, instances, switches
 from custody.ledger.engine import Ledger
 from custody.ledger.purging import kept
 from custody.ledger.states import DeliveryState, JobState
@@ -35,8 +35,8 @@ def status(ledger: Ledger, *, newest: int = 20, now: float | None = None) -> dic
     dict
         ``counts`` (by state), ``series`` (the newest jobs), ``receiving``, ``deliveries``,
         ``commitments`` (by peer), ``commitment_requests`` (by caller), ``incidents``, ``kept``,
-        ``services``. Counts are of what is under way and of the last 24 hours. Times are seconds since 1970
-        UTC.
+        ``switches``, ``services``. Counts are of what is under way and of the last 24 hours. Times are
+        seconds since 1970 UTC.
     """
     since = (time.time() if now is None else now) - COUNTED_S
     with ledger.read() as connection:
@@ -51,6 +51,7 @@ def status(ledger: Ledger, *, newest: int = 20, now: float | None = None) -> dic
                 connection, select(incident).order_by(incident.c.last_at.desc()).limit(newest)
             ),
             "kept": kept(connection, since),
+            "switches": switches.all_on(connection),
             "services": _rows(connection, select(service).order_by(service.c.name)),
         }
 

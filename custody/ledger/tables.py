@@ -191,6 +191,21 @@ job = Table(
     Index("ix_job_results_unfinished", "results_gone_at", "results_purged_at"),
 )
 
+#: Every attempt at a job, also those that broke off.
+attempt = Table(
+    "attempt",
+    metadata,
+    _id(),
+    _reference("job_id", "job.id"),
+    Column("attempt", Integer, nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float),
+    #: The state that it led to, or ``again``, ``broke_off``, ``stopped``; NULL while it goes on.
+    Column("outcome", String(16)),
+    Column("reason", Text),
+)
+
 result_object = Table(
     "result_object",
     metadata,
@@ -311,7 +326,8 @@ audit = Table(
     Column("at", Float, nullable=False, index=True),
     Column("actor", String(64), nullable=False),
     Column("action", String(32), nullable=False),
-    Column("subject", String(160), nullable=False),
+    #: Our id of a series or job, or the digest of a patient.
+    Column("subject", String(160), nullable=False, index=True),
     Column("detail", JSON, nullable=False),
 )
 

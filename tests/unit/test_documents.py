@@ -21,7 +21,8 @@ from config import NodeSettings, Settings, load_settings
 from config.peers import PEER_KINDS
 from core import codes
 from core.domain import Region
-from lesionnode.cli import DEFAULT_CONFIG, EX_CONFIG, app
+from lesionnode.cli import EX_CONFIG, app
+from lesionnode.commands.common import DEFAULT_CONFIG
 from scp import status
 from sr_writer.concepts import RegionConcept
 from sr_writer.fhir import elements

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
 
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
-from core.errors import SpoolError
+from core.errors import SeriesForgotten, SpoolError
 from custody.ledger import Ledger, completion, deliveries, incidents, jobs, new_id, reception, services
 from custody.ledger.clock import pull_back
 from custody.ledger.completion import KnownAcquisition, Sealing
@@ -169,10 +169,19 @@ def test_a_failed_transaction_leaves_nothing(ledger: Ledger) -> None:
 
 
 def test_foreign_keys_are_enforced(ledger: Ledger) -> None:
-    """An instance of an unknown series is not recorded."""
+    """The source of an unknown series is not recorded."""
+    values = {"series_id": "nobody", "source": "a", "calling_ae_title": "b", "settled": 0}
+    with pytest.raises(IntegrityError), ledger.write() as connection:
+        connection.execute(series_source.insert().values(values))
+
+
+def test_an_instance_of_a_forgotten_series_is_not_recorded(ledger: Ledger) -> None:
+    """Whoever still knows the id of a series that was deleted is told so."""
     caller = open_caller(ledger, NOON)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(SeriesForgotten):
         reception.record_instance(ledger, "nobody", caller, new_instance(), NOON)
+    with pytest.raises(SeriesForgotten):
+        reception.record_source(ledger, "nobody", caller, NOON)
 
 
 def test_a_ledger_in_a_missing_folder_is_an_error(tmp_path: Path) -> None:

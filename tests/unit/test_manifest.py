@@ -117,6 +117,9 @@ def test_a_sealed_series_moves_into_its_manifest(ledger: Ledger, tmp_path: Path)
 def test_a_known_instance_is_known_after_shelving(ledger: Ledger, tmp_path: Path) -> None:
     """The same content again is no new instance, another content under its UID is set aside and flagged."""
     sealed(ledger)
+    (tmp_path / "1.dcm").touch()
+    with ledger.write() as connection:
+        connection.execute(instance.update().values(path=str(tmp_path / "1.dcm")))
     shelving(ledger, tmp_path, NOON + 1).step()
     with ledger.read() as connection:
         series_id = connection.execute(select(manifest.c.series_id)).scalar_one()
@@ -126,6 +129,8 @@ def test_a_known_instance_is_known_after_shelving(ledger: Ledger, tmp_path: Path
     assert reception.record_instance(ledger, series_id, caller, new_instance(0, "b"), NOON)
     with ledger.read() as connection:
         assert connection.execute(select(instance.c.set_aside)).scalar_one() == reception.OTHER_CONTENT
+    (tmp_path / "1.dcm").unlink()  # what is gone is welcome again
+    assert reception.known_contents(ledger, series_id, "1.2.1") == {}
 
 
 def test_a_lost_manifest_stops_the_analysis_and_not_the_reception(ledger: Ledger, tmp_path: Path) -> None:

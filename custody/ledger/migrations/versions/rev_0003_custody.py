@@ -164,6 +164,21 @@ def _create_the_rest() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
     )
     op.create_index(op.f("ix_audit_at"), "audit", ["at"])
+    op.create_index(op.f("ix_audit_subject"), "audit", ["subject"])
+    op.create_table(
+        "attempt",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("job_id", sa.String(length=32), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("owner", sa.String(length=64), nullable=False),
+        sa.Column("started_at", sa.Float(), nullable=False),
+        sa.Column("ended_at", sa.Float()),
+        sa.Column("outcome", sa.String(length=16)),
+        sa.Column("reason", sa.Text()),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_attempt_job_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_attempt")),
+    )
+    op.create_index(op.f("ix_attempt_job_id"), "attempt", ["job_id"])
     op.create_table(
         "switch",
         sa.Column("name", sa.String(length=32), nullable=False),
@@ -183,7 +198,7 @@ def _create_the_rest() -> None:
 
 def downgrade() -> None:
     """Revert; only what the manifests do not hold can be kept, so there is no way back with sealed series."""
-    for table in ("patient_merge", "switch", "audit"):
+    for table in ("attempt", "patient_merge", "switch", "audit"):
         op.drop_table(table)
     for table in ("commitment_transaction", "commitment_request", "commitment", "manifest"):
         op.drop_table(table)

@@ -1,0 +1,1 @@
+"""Commands with bodies of their own, one module for each area; `lesionnode.cli` registers them."""
