@@ -27,7 +27,7 @@ Progress = Callable[[float], None]
 
 
 class Verification:
-    """One comparison. Its memory does not grow with the spool.
+    """One comparison. Its memory does not grow with the spool, only with what does not agree.
 
     Parameters
     ----------
@@ -79,8 +79,8 @@ class Verification:
         ]
         if suspects or strangers:
             self._pause(_SECOND_LOOK_S)
-        for one in suspects:
-            for held in holdings.of(self._ledger, [one]):
+        for start in range(0, len(suspects), _BATCH):
+            for held in holdings.of(self._ledger, suspects[start : start + _BATCH]):
                 yield from self._look(held)
         for table, folder in strangers:
             if folder.is_dir() and not holdings.known(self._ledger, table, [folder.name]):
