@@ -8,9 +8,9 @@ from pathlib import Path
 
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.errors import SpoolDamaged
-from custody.ledger import Ledger, inventory
+from custody.ledger import Ledger, comparables
+from custody.ledger.comparables import HeldJob, Holding
 from custody.ledger.destinations import Destinations
-from custody.ledger.inventory import HeldJob, Holding
 from custody.ledger.jobs import ClaimedJob, JobEnd, StoredResult
 from custody.ledger.result_sets import result_set_of
 from custody.ledger.states import DeliveryState, JobState
@@ -31,7 +31,7 @@ def complete_result_sets(ledger: Ledger, spool: Spool, destinations: Destination
     """Write what is missing of the jobs whose results are here; return how many were written."""
     return sum(
         _complete(ledger, spool, destinations, held, one)
-        for batch in inventory.batches(ledger)
+        for batch in comparables.batches(ledger)
         for held in batch
         for one in held.jobs
     )

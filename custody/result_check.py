@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.errors import SpoolDamaged
 from custody.disagreement import Disagreement, Kind
-from custody.ledger.inventory import HeldJob
+from custody.ledger.comparables import HeldJob
 from custody.ledger.states import JobState
 from custody.result_set import RECEIPTS, RESULT_SET, ResultSet, read_corrected, read_receipts, read_result_set
 from custody.series_check import ARRIVING_S

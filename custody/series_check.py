@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import SpoolDamaged
 from custody.disagreement import Disagreement, Kind
 from custody.instance_files import data_set_sha256, data_set_size, names_in
-from custody.ledger.inventory import Holding
+from custody.ledger.comparables import Holding
 from custody.manifest import Manifest, reread_manifest
 
 #: A file that is younger may be on its way into the ledger this moment.

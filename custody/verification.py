@@ -11,8 +11,8 @@ from pathlib import Path
 from sqlalchemy import Table
 
 from custody.disagreement import Disagreement, Kind
-from custody.ledger import Ledger, inventory
-from custody.ledger.inventory import Holding
+from custody.ledger import Ledger, comparables
+from custody.ledger.comparables import Holding
 from custody.ledger.tables import job, series
 from custody.result_check import ResultCheck
 from custody.series_check import ARRIVING_S, SeriesCheck
@@ -27,7 +27,7 @@ Progress = Callable[[float], None]
 
 
 class Verification:
-    """One comparison. Its memory does not grow with the spool.
+    """One comparison. Its memory does not grow with the spool, only with what does not agree.
 
     Parameters
     ----------
@@ -66,8 +66,8 @@ class Verification:
     def run(self, progress: Progress = lambda _share: None) -> Iterator[Disagreement]:
         """Yield whatever does not agree, and still does not at a second look."""
         suspects: list[str] = []
-        total = max(inventory.count_series(self._ledger), 1)
-        for batch in inventory.batches(self._ledger):
+        total = max(comparables.count_series(self._ledger), 1)
+        for batch in comparables.batches(self._ledger):
             for held in batch:
                 if any(True for _ in self._look(held)):
                     suspects.append(held.row.id)
@@ -79,11 +79,11 @@ class Verification:
         ]
         if suspects or strangers:
             self._pause(_SECOND_LOOK_S)
-        for one in suspects:
-            for held in inventory.of(self._ledger, [one]):
+        for start in range(0, len(suspects), _BATCH):
+            for held in comparables.of(self._ledger, suspects[start : start + _BATCH]):
                 yield from self._look(held)
         for table, folder in strangers:
-            if folder.is_dir() and not inventory.known(self._ledger, table, [folder.name]):
+            if folder.is_dir() and not comparables.known(self._ledger, table, [folder.name]):
                 files = sum(1 for _ in folder.iterdir())
                 yield Disagreement(Kind.FOLDER_UNKNOWN, str(folder), "", f"{files} files in it")
         for entry in _entries(self._spool.unrecorded):
@@ -104,7 +104,7 @@ class Verification:
     def _unknown_folders(self, parent: Path, table: Table) -> Iterator[tuple[Table, Path]]:
         entries = _entries(parent)
         while batch := list(islice(entries, _BATCH)):
-            known = inventory.known(self._ledger, table, [entry.name for entry in batch])
+            known = comparables.known(self._ledger, table, [entry.name for entry in batch])
             for entry in batch:
                 if entry.name not in known and self._is_settled(entry):
                     yield table, Path(entry.path)

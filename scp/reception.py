@@ -55,7 +55,8 @@ _READ_KEYWORDS = [
     "ContributingEquipmentSequence",
 ]
 _IDENTITY_TAGS = [Tag(keyword) for keyword in _IDENTITY_KEYWORDS]
-_READ_TAGS = frozenset(int(Tag(keyword)) for keyword in _READ_KEYWORDS)
+#: Elements that `read_header` needs of a walked data set.
+READ_TAGS = frozenset(int(Tag(keyword)) for keyword in _READ_KEYWORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ class Reception:
             return self._take(request, caller)
 
     def _take(self, request: StoreRequest, caller: Caller) -> str:
-        walked = walk(request.data, request.transfer_syntax_uid, _READ_TAGS)
+        walked = walk(request.data, request.transfer_syntax_uid, READ_TAGS)
         header = read_header(walked)
         _check_identity(header, request, walked)
         if request.sop_class_uid not in ANALYSED_SOP_CLASSES and self._is_ours(header):

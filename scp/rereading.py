@@ -14,7 +14,7 @@ from custody.instance_files import data_set_start
 from custody.ledger.reception import NewInstance
 from custody.rebuilding import Reread
 from scp.dataset_walk import walk
-from scp.reception import read_header, series_key, why_set_aside
+from scp.reception import READ_TAGS, read_header, series_key, why_set_aside
 
 
 def reread(path: Path, node: str) -> Reread:
@@ -29,7 +29,7 @@ def reread(path: Path, node: str) -> Reread:
         meta = read_file_meta_info(path)
         content = path.read_bytes()
         data = content[data_set_start(path) :]
-        walked = walk(data, str(meta.TransferSyntaxUID))
+        walked = walk(data, str(meta.TransferSyntaxUID), READ_TAGS)
         header = read_header(walked)
         key = series_key(header)
     except (OSError, InvalidDicomError, UnparsableDataSet, ValueError, AttributeError, KeyError) as error:

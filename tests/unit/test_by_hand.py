@@ -211,7 +211,14 @@ def test_what_a_peer_committed_to_before_says_nothing_of_the_new_sending(station
     station.bring("delivered", "study")
     with station.ledger.write() as connection:
         (first, *_) = connection.execute(select(delivery.c.id).where(delivery.c.peer == "pacs")).scalars()
-        values = {"peer": "pacs", "state": "committed", "due_at": NOON, "attempt": 1, "created_at": NOON}
+        values = {
+            "peer": "pacs",
+            "state": "committed",
+            "due_at": NOON,
+            "attempt": 1,
+            "created_at": NOON,
+            "resent": 0,
+        }
         connection.execute(commitment.insert().values(id="c", delivery_id=first, **values))
     resend(station, peers=["pacs"])
     assert rows(station, commitment.c.id) == []

@@ -181,7 +181,7 @@ def test_an_instance_of_a_forgotten_series_is_not_recorded(ledger: Ledger) -> No
     with pytest.raises(SeriesForgotten):
         reception.record_instance(ledger, "nobody", caller, new_instance(), NOON)
     with pytest.raises(SeriesForgotten):
-        reception.record_source(ledger, "nobody", caller, NOON)
+        reception.record_identical(ledger, "nobody", caller, ("1.2", "0"), NOON)
 
 
 def test_a_ledger_in_a_missing_folder_is_an_error(tmp_path: Path) -> None:

@@ -210,6 +210,7 @@ def test_commitment_of_a_peer_is_waited_for(small_house: House) -> None:
                 state=CommitmentState.ASKED.value,
                 due_at=0,
                 attempt=1,
+                created_at=0,
                 resent=0,
             )
         )
