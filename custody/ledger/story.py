@@ -52,6 +52,7 @@ def story_of(connection: Connection, series_id: str) -> dict[str, Any]:
         for row in _rows(connection, select(job).where(job.c.series_id == series_id), "generation")
     ]
     subjects = [series_id, found["series_instance_uid"], *(one["id"] for one in jobs)]
+    named = [f"series {series_id}", *(f"job {one['id']}" for one in jobs)]  # as retention calls them
     return {
         "series": {name: value for name, value in found.items() if name not in _NOT_SHOWN},
         "images": _images(connection, series_id, manifests),
@@ -62,7 +63,7 @@ def story_of(connection: Connection, series_id: str) -> dict[str, Any]:
         "manifests": manifests,
         "jobs": jobs,
         "incidents": _rows(connection, select(incident).where(_incident_of(subjects, jobs)), "last_at"),
-        "audit": _rows(connection, select(audit).where(audit.c.subject.in_(subjects)), "at"),
+        "audit": _rows(connection, select(audit).where(audit.c.subject.in_([*subjects, *named])), "at"),
     }
 
 
