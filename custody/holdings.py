@@ -134,6 +134,24 @@ class Holdings:
             for name in self._storage.names(f"results/{job_id}"):
                 self._storage.delete(name)
 
+    def forget_series(self, series_id: str) -> None:
+        """Delete what was published of a series, its manifests too, and what was brought of it."""
+        if self._storage is None:
+            return
+        for name in [
+            *self._storage.names(f"series/{series_id}"),
+            *self._storage.names(f"manifests/{series_id}"),
+        ]:
+            self._storage.delete(name)
+        shutil.rmtree(self._spool.copy_of(self._spool.series_folder(series_id)), ignore_errors=True)
+
+    def forget_results(self, job_id: str) -> None:
+        """Delete what was published of a job's results, and what was brought of them."""
+        if self._storage is None:
+            return
+        self.delete_results(job_id)
+        shutil.rmtree(self._spool.copy_of(self._spool.results_folder(job_id)), ignore_errors=True)
+
     def tidy(self, now: float) -> int:
         """Delete copies that are a day old: they can be brought again. Return how many folders."""
         old = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -72,6 +72,8 @@ class Rebuilding:
         From a calling AE title to the name of its source.
     now
         Clock, seconds since 1970 UTC.
+    committing
+        Names of the peers that are asked for storage commitment.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Rebuilding:
         reread: Callable[[Path, str], Reread],
         source_of: Callable[[str], str],
         now: Callable[[], float] = time.time,
+        committing: Collection[str] = (),
     ) -> None:
         self._ledger = ledger
         self._spool = spool
@@ -89,6 +92,7 @@ class Rebuilding:
         self._reread = reread
         self._source_of = source_of
         self._now = now
+        self._committing = committing
         self._rebuilt = Rebuilt()
 
     def run(self, progress: Callable[[float], None] = lambda _share: None) -> Rebuilt:
@@ -104,7 +108,7 @@ class Rebuilding:
                 done += len(batch)
                 progress(min(done / total, 1.0))
         with self._ledger.write() as connection:
-            anew_results.close_gaps(connection, self._now())
+            anew_results.close_gaps(connection, self._committing, self._now())
             self._rebuilt.series = anew.count_series(connection)
         return self._rebuilt
 

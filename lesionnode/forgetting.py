@@ -12,11 +12,12 @@ from pydicom.errors import InvalidDicomError
 from config import Settings
 from core.errors import NodeError
 from core.uid import patient_digest
+from custody.holdings import Holdings
 from custody.ledger import Ledger, audit, merges
 from custody.ledger.dialect import lock_series
 from custody.ledger.forgetting import Known, delete_here, delete_series, jobs_of, known_of
 from custody.spool import Spool
-from lesionnode.paths import node_name
+from lesionnode.paths import node_name, open_storage
 
 
 class Forgetting:
@@ -33,6 +34,7 @@ class Forgetting:
     def __init__(self, settings: Settings, ledger: Ledger, digest: str) -> None:
         self._ledger = ledger
         self._spool = Spool(settings.node.data_folder)
+        self._holdings = Holdings(self._spool, ledger, open_storage(settings))
         self._node = node_name(settings) if ledger.shared else None
         self._digest = digest
         with ledger.read() as connection:
@@ -87,11 +89,13 @@ class Forgetting:
             lock_series(connection, [series_id])
             if delete_here(connection, series_id, self._node):
                 jobs = delete_series(connection, series_id)
+                self._holdings.forget_series(series_id)
             else:
                 jobs = jobs_of(connection, series_id)
             self._spool.drop_series(series_id)
             for job_id in jobs:
                 self._spool.drop_results(job_id)
+                self._holdings.forget_results(job_id)
 
 
 def _digest_in(path: Path) -> str:

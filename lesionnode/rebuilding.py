@@ -76,7 +76,12 @@ def rebuild_ledger(
                 for table, rows in kept:
                     connection.execute(table.insert(), rows)
             rebuilding = Rebuilding(
-                ledger, Spool(settings.node.data_folder), node_name(settings), reread, _source_of(settings)
+                ledger,
+                Spool(settings.node.data_folder),
+                node_name(settings),
+                reread,
+                _source_of(settings),
+                committing=[peer.name for peer in settings.committing_peers],
             )
             rebuilt = rebuilding.run(progress)
             with ledger.write() as connection:

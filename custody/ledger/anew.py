@@ -59,6 +59,7 @@ def take_manifest(
             written_at=path.stat().st_mtime,
             purged_at=purged[0] if purged else None,
             purged_because=purged[1] if purged else None,
+            files_gone_at=purged[0] if purged else None,
         )
     )
     for one in found.instances:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, select, update
 
+from custody.ledger import commitments
 from custody.ledger.anew import ENDED, raise_generation, take_scan, take_sender, take_series
 from custody.ledger.destinations import supersede_deliveries
 from custody.ledger.engine import new_id
 from custody.ledger.files import recorded
 from custody.ledger.states import DeliveryState, JobState
-from custody.ledger.tables import attempt, delivery, job, result_object, series
+from custody.ledger.tables import attempt, commitment, delivery, job, result_object, series
 from custody.result_set import CorrectedSet, KeptObject, Receipt, ResultSet
 
 _GONE = "its file was deleted before it was sent"
@@ -83,6 +84,7 @@ def _job_values(found: ResultSet, series_id: str, purged_at: float | None) -> di
         "lane": found.lane,
         "triage": found.triage,
         "results_purged_at": purged_at,
+        "results_gone_at": purged_at,
     }
 
 
@@ -173,13 +175,15 @@ def _deliveries(
         }
 
 
-def close_gaps(connection: Connection, now: float) -> None:
-    """Give every sealed generation a job, and end what later results supersede.
+def close_gaps(connection: Connection, committing: Collection[str], now: float) -> None:
+    """Give every sealed generation a job, end what later results supersede, ask for commitment anew.
 
     Parameters
     ----------
     connection
         A writing transaction; everything else was taken in.
+    committing
+        Names of the peers that are asked for storage commitment.
     now
         Seconds since 1970 UTC.
     """
@@ -195,6 +199,14 @@ def close_gaps(connection: Connection, now: float) -> None:
         best = [row.generation for row in rows if row.state == JobState.ANALYSED.value]
         if best:
             supersede_deliveries(connection, one.id, max(best))
+    asked = select(commitment.c.delivery_id)
+    delivered = select(delivery.c.id).where(
+        delivery.c.state == DeliveryState.DELIVERED.value,
+        delivery.c.peer.in_(list(committing)),
+        delivery.c.id.not_in(asked),
+    )
+    for delivery_id in connection.execute(delivered).scalars().all():
+        commitments.owe(connection, delivery_id, now)
     # What was owed is owed from now on: the time for which the peer is tried begins anew.
     connection.execute(
         update(delivery).where(delivery.c.state == DeliveryState.DUE.value).values(due_at=now, created_at=now)

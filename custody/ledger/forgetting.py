@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, or_, select
 
-from custody.ledger.states import CommitmentState, DeliveryState, JobState
+from custody.ledger.states import FINAL_JOB_STATES, CommitmentState, DeliveryState
 from custody.ledger.tables import (
     acquisition,
     attempt,
@@ -104,7 +104,7 @@ def _under_way(connection: Connection, ids: Sequence[str], now: float) -> list[s
             instance.c.series_id.in_(ids), instance.c.generation.is_(None), instance.c.set_aside.is_(None)
         ),
         "analyses": select(func.count()).where(
-            job.c.series_id.in_(ids), job.c.state.in_([JobState.QUEUED.value, JobState.RUNNING.value])
+            job.c.series_id.in_(ids), job.c.state.not_in(FINAL_JOB_STATES)
         ),
         "deliveries": select(func.count()).where(
             delivery.c.job_id.in_(jobs),
