@@ -19,8 +19,8 @@ import psycopg
 from lesionnode.demo.pacs import free_port
 from tests.helpers.programs import require_file
 
-#: Where Debian keeps the programs of a version; they are not on the path.
-_BIN = Path("/usr/lib/postgresql/15/bin")
+#: Where Debian keeps the programs of each version; they are not on the path.
+_VERSIONS = Path("/usr/lib/postgresql")
 _SERVER_USER = "postgres"
 _USER = "lesionnode"
 
@@ -63,7 +63,8 @@ def running_postgres() -> Iterator[Postgres]:
     Its folder is not among pytest's temporary ones: the server refuses to be root, and those let no other
     user pass.
     """
-    bin_folder = require_file(_BIN, "Debian package postgresql-15")
+    versions = require_file(_VERSIONS, "Debian package postgresql")
+    bin_folder = max(versions.glob("*/bin"), key=lambda folder: float(folder.parent.name))
     with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         user = _other_user(folder)
