@@ -10,8 +10,8 @@ from pathlib import Path
 from core.errors import SpoolError
 from core.log import get_logger
 from custody.holdings import Holdings
-from custody.ledger import Ledger, instances
-from custody.ledger.instances import Sealed
+from custody.ledger import Ledger, manifests
+from custody.ledger.manifests import Sealed
 from custody.spool import Spool
 
 #: A series of which nothing can be analysed is never sealed. It is shelved after so long without an image.
@@ -52,7 +52,7 @@ class Shelving:
         """Shelve what is sealed; return how many manifests were written."""
         now = self._now()
         with self._ledger.read() as connection:
-            found = instances.sealed_rows(connection, node=self._node, quiet_before=now - _ASIDE_QUIET_S)
+            found = manifests.sealed_rows(connection, node=self._node, quiet_before=now - _ASIDE_QUIET_S)
         return sum(self._try_to_shelve(sealed, now) for sealed in found)
 
     def _try_to_shelve(self, sealed: Sealed, now: float) -> bool:
@@ -75,7 +75,7 @@ class Shelving:
         content, sha256 = listed.encoded()
         path = self._spool.keep_manifest(listed.series_id, listed.generation, sha256, content)
         package = self._holdings.publish_series(listed.series_id, path, sha256)
-        return instances.record_manifest(
+        return manifests.record_manifest(
             self._ledger, replace(sealed, manifest=listed), path, sha256, package, now
         )
 

@@ -16,8 +16,9 @@ from pydicom.errors import InvalidDicomError
 
 from core.domain import SOPInstanceUID
 from core.errors import ResultEncodingError
-from custody.ledger import Ledger, deliveries, new_id
-from custody.ledger.deliveries import Corrected, StoredObject
+from custody.ledger import Ledger, corrected_results, deliveries, new_id
+from custody.ledger.corrected_results import Corrected
+from custody.ledger.deliveries import StoredObject
 from custody.result_set import CorrectedSet, KeptObject
 from custody.spool import Spool
 from sr_writer.correction import PatientAtPeer, corrected
@@ -87,7 +88,7 @@ class Corrections:
     def _record(self, written: Sequence[_Written], patient: PatientAtPeer) -> None:
         now = time.time()
         self._list(written, patient.digest, now)
-        deliveries.keep_corrected(self._ledger, written, patient.digest, now)
+        corrected_results.keep_corrected(self._ledger, written, patient.digest, now)
 
     def _list(self, written: Sequence[_Written], identity: str, now: float) -> None:
         """Say beside the objects what they are, for a ledger that has to be made anew."""

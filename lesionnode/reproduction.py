@@ -17,7 +17,7 @@ from sqlalchemy import select
 from config import Settings
 from core.domain import Predecessor, SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.errors import NodeError, SpoolDamaged
-from custody.ledger import Ledger, jobs
+from custody.ledger import Ledger, replaced
 from custody.ledger.instances import sealed_series
 from custody.ledger.jobs import ClaimedJob
 from custody.ledger.states import JobState
@@ -26,8 +26,8 @@ from custody.result_set import ResultSet, read_result_set
 from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
 from lesionnode.pipeline import Progress
+from lesionnode.predecessors import predecessors_of
 from lesionnode.production import Encoded, Order, Production
-from lesionnode.worker import predecessors_of
 
 _MOST_TAGS = 8
 
@@ -188,7 +188,7 @@ class Reproduction:
         predecessors: tuple[Predecessor, ...] = (
             found.predecessors
             if found is not None
-            else tuple(predecessors_of(jobs.replaced(self._ledger, claimed)))
+            else tuple(predecessors_of(replaced.replaced_objects(self._ledger, claimed)))
         )
         return Order(sealed_series(self._ledger, claimed), claimed.model, claimed.sealed_at, predecessors)
 

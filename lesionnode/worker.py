@@ -10,23 +10,19 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
-
 from config import Settings
-from core.domain import Predecessor, ResultKind
 from core.errors import DeviceFailed, LedgerUnavailable, NodeError, SpoolError, StorageUnreachable
 from core.log import get_logger
 from custody.doorbell import Doorbell
 from custody.holdings import Holdings
-from custody.ledger import jobs, services
+from custody.ledger import jobs, replaced, services
 from custody.ledger.instances import sealed_series
-from custody.ledger.jobs import ClaimedJob, JobEnd, Replaced, StoredResult
+from custody.ledger.jobs import ClaimedJob, JobEnd, StoredResult
 from custody.ledger.result_sets import result_set_of
 from custody.ledger.states import JobState
 from custody.result_set import RESULT_SET, KeptFile
@@ -35,6 +31,7 @@ from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
 from lesionnode.paths import open_ledger, open_storage
 from lesionnode.pipeline import refused_json
+from lesionnode.predecessors import predecessors_of
 from lesionnode.production import Encoded, Order, Production
 from scp.completion import WORKER_BELL, destinations
 from scp.courier import ring_lanes
@@ -198,13 +195,13 @@ class Worker:
 
     def _order(self, claimed: ClaimedJob) -> Order:
         self._holdings.bring_series(claimed.series_id, claimed.generation)
-        for earlier in jobs.replaced_jobs(self._ledger, claimed):
+        for earlier in replaced.replaced_jobs(self._ledger, claimed):
             self._holdings.bring_results(earlier)
         return Order(
             series=sealed_series(self._ledger, claimed),
             model=claimed.model,
             sealed_at=claimed.sealed_at,
-            predecessors=tuple(predecessors_of(jobs.replaced(self._ledger, claimed))),
+            predecessors=tuple(predecessors_of(replaced.replaced_objects(self._ledger, claimed))),
         )
 
     def _stored(
@@ -315,29 +312,3 @@ class Worker:
         finally:
             done.set()
             thread.join()
-
-
-def predecessors_of(replaced: Sequence[Replaced]) -> Iterator[Predecessor]:
-    """Yield what a new result replaces."""
-    for earlier in replaced:
-        one = earlier.stored
-        series = one.series_instance_uid or _series_of_file(one)
-        if series is not None:
-            yield Predecessor(
-                kind=ResultKind(one.kind),
-                variant=one.variant,
-                series_instance_uid=series,
-                sop_class_uid=one.sop_class_uid,
-                sop_instance_uid=one.sop_instance_uid,
-                peers=earlier.peers,
-            )
-
-
-def _series_of_file(one: StoredResult) -> str | None:
-    """Return the series of a result where the ledger does not name it: a corrected one, or an old one."""
-    try:
-        header = dcmread(one.path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
-        return str(header.SeriesInstanceUID)
-    except (OSError, InvalidDicomError, ValueError, AttributeError, KeyError):
-        get_logger().warning("replaced_result_unreadable", object=one.sop_instance_uid)
-        return None

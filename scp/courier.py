@@ -21,8 +21,9 @@ from core.errors import (
 )
 from core.log import get_logger
 from custody.doorbell import ring
-from custody.ledger import Ledger, deliveries, incidents, postponing
-from custody.ledger.deliveries import Attempted, Corrected, DueDelivery, StoredObject
+from custody.ledger import Ledger, corrected_results, deliveries, incidents, postponing
+from custody.ledger.corrected_results import Corrected
+from custody.ledger.deliveries import Attempted, DueDelivery, StoredObject
 from custody.ledger.incidents import IncidentKind
 from custody.ledger.states import DeliveryState
 from scp.backoff import LanePause, wait_s
@@ -199,10 +200,10 @@ class Courier:
         job_id, peer = due[0].job_id, self._peer.name
         self._bring(job_id)
         chosen = self._for_the_right_patient(job_id)
-        there = deliveries.delivered_to(self._ledger, job_id, peer)
+        there = corrected_results.delivered_to(self._ledger, job_id, peer)
         if any(one.corrected != chosen.identity for one in there):
             reason = "to be sent again with the others, under another identity of the patient"
-            deliveries.send_again(self._ledger, job_id, peer, reason, self._now())
+            corrected_results.send_again(self._ledger, job_id, peer, reason, self._now())
         kinds = deliveries.kinds_for_peer(self._ledger, job_id, peer)
         offered = [one for one in chosen.objects if one.kind in kinds]
         fixed = {one.kind: one.variant for one in there if one.corrected == chosen.identity}

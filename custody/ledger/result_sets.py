@@ -10,8 +10,8 @@ from sqlalchemy import Connection, select
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from custody.ledger.destinations import Destinations, planned
 from custody.ledger.engine import Ledger
-from custody.ledger.instances import scan_of
 from custody.ledger.jobs import ClaimedJob, JobEnd
+from custody.ledger.manifests import scan_of
 from custody.ledger.tables import job, series, series_source
 from custody.result_set import KeptObject, ResultSet, Sender
 

@@ -13,6 +13,7 @@ from core.uid import patient_digest
 from custody.ledger import Ledger, again, audit, jobs, merges, switches
 from custody.ledger.again import Order, Wanted
 from custody.ledger.remaining import remaining
+from custody.ledger.replaced import replaced_objects
 from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import (
     attempt,
@@ -134,7 +135,7 @@ def test_a_refusal_that_peers_know_of_is_followed_by_another_generation(station:
     claimed = jobs.claim(station.ledger, "w", lease_s=60, max_attempts=3, now=station.clock.now)
     assert claimed is not None
     assert claimed.generation == 2
-    replaced = jobs.replaced(station.ledger, claimed)
+    replaced = replaced_objects(station.ledger, claimed)
     assert {one.stored.kind for one in replaced} == {"segmentation", "film"}
     jobs.give_back(station.ledger, "w", station.clock.now)
     station.analyse()

@@ -13,7 +13,16 @@ from structlog.testing import capture_logs
 
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.errors import SeriesForgotten, SpoolError
-from custody.ledger import Ledger, completion, deliveries, incidents, jobs, new_id, reception, services
+from custody.ledger import (
+    Ledger,
+    completion,
+    deliveries,
+    incidents,
+    jobs,
+    new_id,
+    reception,
+    services,
+)
 from custody.ledger.clock import pull_back
 from custody.ledger.completion import KnownAcquisition, Sealing
 from custody.ledger.deliveries import Attempted, DueDelivery
@@ -22,6 +31,7 @@ from custody.ledger.incidents import IncidentKind
 from custody.ledger.instances import sealed_series
 from custody.ledger.jobs import ClaimedJob, JobEnd, StoredResult
 from custody.ledger.reception import NewInstance
+from custody.ledger.replaced import replaced_objects
 from custody.ledger.report import status
 from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import delivery, incident, job, result_object, series_source
@@ -503,7 +513,7 @@ def test_a_later_generation_knows_what_it_replaces(ledger: Ledger) -> None:
                 connection, Sealing(one, "scan", JobState.QUEUED, None, "quiet", "densitometry"), NOON
             )
         job_of_it = claimed(ledger)
-        found = jobs.replaced(ledger, job_of_it)
+        found = replaced_objects(ledger, job_of_it)
         replaced.append([(item.stored.kind, item.stored.path.name, set(item.peers)) for item in found])
         end = JobEnd(JobState.REFUSED, "no", {}) if generation == 3 else analysed("segmentation", "film")
         assert jobs.finish(ledger, job_of_it, end, films_only, NOON)

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.errors import SpoolDamaged
 from custody.holdings import Holdings
-from custody.ledger import Ledger, instances, reception
+from custody.ledger import Ledger, instances, manifests, reception
 from custody.ledger.tables import instance, manifest
 from custody.manifest import KeptInstance, Manifest, may_list, read_manifest
 from custody.shelving import Shelving
@@ -150,7 +150,7 @@ def test_a_crash_before_the_ledger_knows_the_manifest_loses_nothing(ledger: Ledg
     sealed(ledger)
     spool = Spool(tmp_path)
     with ledger.read() as connection:
-        (found,) = instances.sealed_rows(connection, node="", quiet_before=NOON)
+        (found,) = manifests.sealed_rows(connection, node="", quiet_before=NOON)
     content, sha256 = found.manifest.encoded()
     spool.keep_manifest(found.manifest.series_id, 1, sha256, content)
     assert shelving(ledger, tmp_path, NOON + 1).step() == 1

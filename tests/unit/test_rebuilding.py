@@ -19,7 +19,7 @@ from core.domain import (
     SeriesKey,
     StudyInstanceUID,
 )
-from custody.ledger import Ledger, deliveries, jobs, new_id
+from custody.ledger import Ledger, corrected_results, deliveries, jobs, new_id
 from custody.ledger.deliveries import Attempted
 from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import delivery, job, manifest
@@ -175,7 +175,7 @@ def test_objects_under_a_corrected_identity_are_taken_up(ledger: Ledger, tmp_pat
         written.append((one, replace(one, id=new_id(), path=path, sop_instance_uid=uid), _CORRECTED, 9))
     corrections = Corrections(ledger, station.spool)
     corrections._list(written, "0123456789abcdef" * 4, station.clock.now)
-    deliveries.keep_corrected(ledger, written, "0123456789abcdef" * 4, station.clock.now)
+    corrected_results.keep_corrected(ledger, written, "0123456789abcdef" * 4, station.clock.now)
     take: dict[str, Any] = {"lease_s": 60, "now": station.clock.now}
     due = deliveries.claim_for_peer(ledger, "pacs", "lane", **take)
     now = station.clock.now
