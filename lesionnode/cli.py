@@ -86,10 +86,12 @@ def run(
 def check_config(config: ConfigOption = None) -> None:
     """Check the configuration and report every fault at once; exit status 78 if there is one."""
     from lesionnode.installed_models import require_models
+    from lesionnode.reachable import shared_parts
 
     settings = read_settings(config)
     _require_usable(settings)
     require_models(settings)
+    shared = list(shared_parts(settings))
     console = Console()
     node = settings.node
     console.print(f"[green]The configuration is sound.[/] {node.ae_title} listens on port {node.port}.")
@@ -101,6 +103,8 @@ def check_config(config: ConfigOption = None) -> None:
             soft_wrap=True,
             highlight=False,
         )
+    for line in shared:
+        console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from custody.ledger.incidents import IncidentKind
 from lesionnode.paths import ledger_location
 from lesionnode.phantom.spec import Phantom
 from tests.helpers.ct_series import CtSpec, ct_datasets, write
+from tests.helpers.postgres import Postgres
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,6 +113,21 @@ def test_status_shows_the_lines_that_admit_a_caller(tmp_path: Path) -> None:
     as_json = json.loads(lesion_node("status", "--json", "--config", path).stdout)
     assert as_json["incidents"][0]["subject"] == "CT9@192.0.2.9"
     assert as_json["disk"]["days"] == {"received": 30, "results": 90, "set_aside": 30, "quarantine": 90}
+
+
+def test_what_machines_share_is_tried_by_check_config(tmp_path: Path, postgres: Postgres) -> None:
+    """The database and the storage answer, or it is said which does not and what to look at."""
+    path = configured(tmp_path)
+    with path.open("a") as config:
+        config.write(f'[ledger]\nurl = "{postgres.url}"\n[storage]\nshared = "{tmp_path / "shared"}"\n')
+    run = lesion_node("check-config", "--config", path)
+    assert run.returncode == 69
+    assert str(tmp_path / "shared") in run.stderr
+    (tmp_path / "shared").mkdir()
+    run = lesion_node("check-config", "--config", path)
+    assert run.returncode == 0
+    assert "reachable" in run.stdout
+    assert "a file was written, read and removed" in run.stdout
 
 
 def test_status_without_a_ledger_is_one_clear_line(tmp_path: Path) -> None:
