@@ -104,6 +104,7 @@ AIMS: tuple[Aim, ...] = (
     Aim("analysis", _logged("analysis_started"), 0.0, 1.3, _ALSO_WORKER),
     Aim("writing results", _result_files, 0.0, 0.15, _ALSO_WORKER),
     Aim("delivery", lambda scene: scene.pacs.associations, 0.0, 0.12),
+    Aim("commitment", lambda scene: scene.pacs.requests, 0.0, 0.5),
     Aim(_STARTING, lambda _scene: None, 0.0, 3.0),
 )
 

@@ -238,7 +238,8 @@ def _quiet(rows: LedgerRows) -> bool:
     open_images = any(one["generation"] is None and not one["set_aside"] for one in rows.of("instance"))
     working = any(one["state"] in ("queued", "running") for one in rows.of("job"))
     sending = any(one["state"] in ("due", "sending") for one in rows.of("delivery"))
-    return not (open_images or working or sending)
+    asking = any(one["state"] in ("due", "asked") for one in rows.of("commitment"))
+    return not (open_images or working or sending or asking)
 
 
 def _observed(cast: _Cast) -> Campaign:

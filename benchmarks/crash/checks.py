@@ -54,6 +54,7 @@ def broken_promises(campaign: Campaign) -> dict[str, list[str]]:
         "acknowledged_lost": sorted(_lost(campaign)),
         "files_damaged": [*evidence.damaged, *(f"{part} was left behind" for part in evidence.parts)],
         "results_lost": [*_series_without_result(campaign), *_undelivered(campaign)],
+        "not_committed": sorted(_not_committed(campaign)),
         "results_unknown": sorted(_unknown_objects(campaign)),
         "uids_with_two_contents": sorted(_ambiguous(campaign)),
         "analysed_again_after_recording": sorted(_analysed_again(campaign)),
@@ -144,6 +145,14 @@ def _undelivered(campaign: Campaign) -> Iterator[str]:
                 yield f"{stored['kind']} of job {job['id']} is called delivered and is not at the PACS"
         elif not (delivery["state"] == _SUPERSEDED and outdated):
             yield f"{stored['kind']} of job {job['id']} is {delivery['state']} ({delivery['reason']})"
+
+
+def _not_committed(campaign: Campaign) -> Iterator[str]:
+    """Yield what was delivered to the PACS and is not committed by it: each is asked for until it is."""
+    committed = {one["delivery_id"] for one in campaign.evidence.commitments if one["state"] == "committed"}
+    for delivery in campaign.evidence.deliveries:
+        if delivery["state"] == _DELIVERED and delivery["id"] not in committed:
+            yield f"delivery {delivery['id']}"
 
 
 def _unknown_objects(campaign: Campaign) -> Iterator[str]:

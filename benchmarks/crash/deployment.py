@@ -68,7 +68,8 @@ class Settings:
             # Long enough for the scanner to come back after a restart; a real one takes minutes.
             reception_options="cut_off_quiet_s = 6.0\n",
             # A campaign kills one series more often than any hospital would.
-            options=f"[models]\nmax_attempts = 20\n{url}",
+            options=f"commitment_wait_s = 4.0\n[models]\nmax_attempts = 20\n{url}",
+            peer_options="storage_commitment = true",
         )
 
 

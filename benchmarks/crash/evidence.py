@@ -63,7 +63,7 @@ class Evidence:
 
     Parameters
     ----------
-    jobs, series, deliveries, objects
+    jobs, series, deliveries, commitments, objects
         Rows of the ledger; `objects` by id.
     in_spool
         (SOP Instance UID, digest of the data set) of every whole received file.
@@ -83,6 +83,7 @@ class Evidence:
     jobs: list[dict[str, Any]]
     series: list[dict[str, Any]]
     deliveries: list[dict[str, Any]]
+    commitments: list[dict[str, Any]]
     objects: dict[str, dict[str, Any]]
     in_spool: frozenset[tuple[str, str]]
     in_ledger: frozenset[tuple[str, str]]
@@ -121,6 +122,7 @@ def gather(rows: LedgerRows, folders: Sequence[Path]) -> Evidence:
         jobs=rows.of("job"),
         series=rows.of("series"),
         deliveries=rows.of("delivery"),
+        commitments=rows.of("commitment"),
         objects={
             row["id"]: {**row, "path": str(_found(folders, row["path"]))} for row in rows.of("result_object")
         },

@@ -1,7 +1,11 @@
-"""A PACS that outlives the node and remembers every arrival; sometimes it refuses, sometimes it is away."""
+"""A PACS that outlives the node and remembers every arrival.
+
+Sometimes it refuses, sometimes it is away; asked to commit, it sometimes says nothing or no.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import threading
@@ -16,12 +20,21 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from scp import commitment_wire as wire
 
 _OUT_OF_RESOURCES = 0xA700
 _STUDY_INSTANCE_UID = 0x0020000D
 #: A result is there once so many different objects of its study are: SEG, report, film.
 OBJECTS_OF_A_RESULT = 3
 _REFUSES_ONE_IN = 25
+#: Of requests for commitment: one in so many is not reported on, one in so many with a failure.
+_SAYS_NOTHING_ONE_IN = 8
+_SAYS_NO_ONE_IN = 8
+_NO_SUCH_OBJECT = 0x0112
+#: Longest time until it reports.
+_REPORTING_S = 0.4
 #: Longest time that storing one object takes.
 _STORING_S = 0.03
 
@@ -63,11 +76,13 @@ class CampaignPacs:
         self.port = port
         self.changed = threading.Condition()
         self.associations = 0
+        self.requests = 0
         self.times_away = 0
         self._arrivals: list[Arrival] = []
         self._objects: defaultdict[str, set[str]] = defaultdict(set)
         self._choices = random.Random(f"pacs {seed}")
         self._calm = False
+        self._denied: set[str] = set()
         self._server: Any = None
         self._returning: threading.Timer | None = None
 
@@ -116,9 +131,12 @@ class CampaignPacs:
         entity = AE(ae_title=self.ae_title)
         entity.maximum_pdu_size = 1024 * 1024
         entity.supported_contexts = AllStoragePresentationContexts
+        entity.add_supported_context(wire.PUSH_MODEL)
+        entity.add_supported_context(Verification)
         handlers: list[Any] = [
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_C_STORE, self._store),
+            (evt.EVT_N_ACTION, self._asked),
         ]
         self._server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
 
@@ -141,6 +159,35 @@ class CampaignPacs:
             self.changed.notify_all()
         time.sleep(storing_s)
         return status
+
+    def _asked(self, event: Any) -> tuple[int, None]:
+        """Take a request for commitment, and report on it a little later, or never."""
+        action = event.action_information
+        items = [
+            (str(one.ReferencedSOPClassUID), str(one.ReferencedSOPInstanceUID))
+            for one in action.ReferencedSOPSequence
+        ]
+        with self.changed:
+            self.requests += 1
+            silent = not self._calm and self._choices.randrange(_SAYS_NOTHING_ONE_IN) == 0
+            denied = not self._calm and self._choices.randrange(_SAYS_NO_ONE_IN) == 0
+            wait_s = self._choices.uniform(0.0, _REPORTING_S)
+            self.changed.notify_all()
+        if not silent:
+            outcome = {uid: 0 for _, uid in items}
+            if denied and items[0][1] not in self._denied:  # again and again would be given up
+                self._denied.add(items[0][1])
+                outcome[items[0][1]] = _NO_SUCH_OBJECT
+            event_type, report = wire.report(str(action.TransactionUID), items, outcome)
+            threading.Timer(wait_s, _report, (event.assoc, event_type, report)).start()
+        return 0x0000, None
+
+
+def _report(association: Any, event_type: int, report: Any) -> None:
+    """Report on the association of the request; where that is gone, the node will ask again."""
+    if association.is_established:
+        with contextlib.suppress(RuntimeError, ValueError, OSError):
+            association.send_n_event_report(report, event_type, wire.PUSH_MODEL, wire.PUSH_MODEL_INSTANCE)
 
 
 def _study_of(data: bytes, transfer_syntax: UID) -> str:

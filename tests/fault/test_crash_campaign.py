@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.fault, LEAVES_SOCKETS]
 
 @pytest.mark.parametrize(
     ("ledger", "phases"),
-    [("sqlite", ("reception", "writing results")), ("postgresql", ("analysis", "delivery"))],
+    [("sqlite", ("reception", "writing results")), ("postgresql", ("analysis", "commitment"))],
 )
 def test_nothing_is_lost_or_done_twice(
     request: pytest.FixtureRequest,

@@ -31,7 +31,10 @@ JOB = {
     "reason": None,
     "finished_at": 100.0,
 }
-DELIVERY = {"job_id": "j", "result_object_id": "o", "state": "delivered", "reason": None}
+DELIVERIES = [
+    {"id": f"d{number}", "job_id": "j", "result_object_id": "o", "state": "delivered", "reason": None}
+    for number in range(3)
+]
 
 
 def kept(path: Path, image: Dataset) -> None:
@@ -72,7 +75,8 @@ def sound(tmp_path: Path) -> Campaign:
     evidence = Evidence(
         jobs=[JOB],
         series=[{"id": "s", "series_instance_uid": "1", "generation": 1}],
-        deliveries=[DELIVERY] * 3,
+        deliveries=DELIVERIES,
+        commitments=[{"delivery_id": f"d{number}", "state": "committed"} for number in range(3)],
         objects={"o": {**OBJECT, "path": str(path)}},
         in_spool=PAIRS,
         in_ledger=PAIRS,
@@ -105,13 +109,15 @@ CHANGES: list[tuple[str, Callable[[Campaign], Campaign]]] = [
     ("files_damaged", with_evidence(parts=["x.part"])),
     ("results_lost", with_evidence(sealed={"s": {("1.1", "aa")}})),
     ("results_lost", with_evidence(jobs=[{**JOB, "state": "failed"}])),
-    ("results_lost", with_evidence(deliveries=[DELIVERY, DELIVERY])),
-    ("results_lost", with_evidence(deliveries=[DELIVERY, DELIVERY, {**DELIVERY, "state": "superseded"}])),
+    ("results_lost", with_evidence(deliveries=DELIVERIES[:2])),
+    ("results_lost", with_evidence(deliveries=[*DELIVERIES[:2], {**DELIVERIES[2], "state": "superseded"}])),
     ("results_lost", with_evidence(series=[])),
     (
         "results_lost",
         lambda campaign: replace(campaign, arrivals=[replace(campaign.arrivals[0], status=0xA700)]),
     ),
+    ("not_committed", with_evidence(commitments=[])),
+    ("not_committed", with_evidence(commitments=[{"delivery_id": "d0", "state": "failed"}])),
     (
         "results_unknown",
         lambda campaign: replace(
