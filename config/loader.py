@@ -19,7 +19,7 @@ from core.errors import ConfigurationError
 #: ``LESION_NODE__NODE__PORT=104`` overrides ``port`` in ``[node]``; list items are counted from 0.
 ENVIRONMENT_PREFIX = "LESION_NODE__"
 #: Keys whose values are never shown, and taken from the environment letter by letter.
-_SECRETS = frozenset({"password", "token"})
+_SECRETS = frozenset({"password", "token", "secret"})
 
 
 def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings:

@@ -9,13 +9,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from config.peers import DimsePeerSettings, Peer, PeerSettings
 from config.retention import RetentionSettings
 from config.section import Section
 from config.storage import StorageSettings
-from config.values import AETitleText, HostText, NameText, NetworkText, Port, Seconds
+from config.values import AETitleText, HostText, NameText, NetworkText, Port, Seconds, ledger_url
 from core.domain import AETitle, Language
 
 #: The package that runs without any licence to accept.
@@ -61,7 +61,7 @@ class NodeSettings(Section):
 class LedgerSettings(Section):
     """Where the node keeps what it knows."""
 
-    url: str = Field(default="", repr=False)
+    url: Annotated[str, AfterValidator(ledger_url)] = Field(default="", repr=False)
     """postgresql+psycopg://user:password@host/database; empty: a file below the data folder."""
     lease_s: Annotated[float, Field(ge=5)] = 60.0
     """Who gave no sign for so long is held to be dead, and another process takes its work."""

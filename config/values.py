@@ -76,3 +76,10 @@ HostText = Annotated[str, AfterValidator(_host)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def ledger_url(text: str) -> str:
+    """Check the URL of a ledger's database; it is never echoed, for it may hold a password."""
+    if text and not re.fullmatch(r"postgresql(\+psycopg)?://[^\s/]+/[^\s/?#]+([?#]\S*)?", text):
+        raise ValueError('wanted "postgresql+psycopg://user:password@host/database", or "" for SQLite')
+    return text

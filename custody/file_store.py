@@ -216,7 +216,10 @@ def open_store(url: str, access: S3Access) -> FileStore:
         return S3Store(bucket, prefix.strip("/"), access)
     except ImportError:
         raise ConfigurationError(
-            [f'storage.shared: "{url}" needs the package s3fs: pip install "lesion-node[s3]"']
+            [
+                f'storage.shared: "{url}" needs the package s3fs; requirements.lock has it '
+                "(docs/installation.md)"
+            ]
         ) from None
 
 

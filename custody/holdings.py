@@ -8,11 +8,12 @@ not been needed for a day.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from core.errors import SpoolDamaged
 from custody.ledger import Ledger
@@ -42,6 +43,7 @@ class Holdings:
         self._spool = spool
         self._ledger = ledger
         self._storage = storage
+        self._swept_at = 0.0
 
     @property
     def shared(self) -> bool:
@@ -86,24 +88,25 @@ class Holdings:
             package = PackageReceipt(_series_name(series_id, row.sha256), row.package_sha256)
             self._storage.fetch(package, self._spool.copy_of(path).parent)
 
-    def publish_results(self, job_id: str, attempt: int) -> str | None:
-        """Publish every result file of a job; return how it is found again, for the ledger."""
+    def publish_results(self, job_id: str, name: str) -> str | None:
+        """Publish every result file of a job under a name of its own; return how it is found again."""
         folder = self._spool.results_folder(job_id)
         files = {one.name: one for one in folder.glob("*") if one.is_file() and one.suffix != ".part"}
         if self._storage is None or not files:
             return None
-        receipt = self._storage.publish(f"results/{job_id}/{attempt}", files)
+        receipt = self._storage.publish(f"results/{job_id}/{name}", files)
         return f"{receipt.name} {receipt.sha256}"
 
     def bring_results(self, job_id: str) -> None:
         """Bring the result files of a job."""
         if self._storage is None:
             return
-        written = select(result_object.c.path).where(
+        written = select(result_object).where(
             result_object.c.job_id == job_id, result_object.c.corrected == ""
         )
         with self._ledger.read() as connection:
-            if all(located(connection, path).exists() for path in connection.execute(written).scalars()):
+            rows = connection.execute(written).all()
+            if all(self._is_the_recorded_one(connection, row) for row in rows):
                 return
             package = connection.execute(
                 select(job.c.results_package).where(job.c.id == job_id)
@@ -115,13 +118,37 @@ class Holdings:
         self._storage.fetch(PackageReceipt(name, sha256), folder)
 
     def let_go_of_results(self, job_id: str) -> None:
-        """Keep the results that were made and published here as a copy only."""
+        """Keep the results that were made and published here as a copy only.
+
+        What says which results there are stays: nobody deletes it as a copy.
+        """
         folder = self._spool.results_folder(job_id)
         if self._storage is not None and folder.is_dir():
             copy = self._spool.copy_of(folder)
             shutil.rmtree(copy, ignore_errors=True)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(copy)
+            copy.mkdir(parents=True, exist_ok=True)
+            for path in self._spool.result_files(job_id):
+                path.rename(copy / path.name)
+
+    def drop_results(self, job_id: str) -> None:
+        """Delete what was made here of a job that another machine has ended."""
+        if self._storage is not None:
+            self._spool.drop_results(job_id)
+
+    def _is_the_recorded_one(self, connection: Connection, row: Any) -> bool:
+        """Tell whether an object that lies here is the one that the ledger means.
+
+        A machine that lost its claim may have left one of its own under the same name.
+        """
+        path = located(connection, row.path)
+        try:
+            with path.open("rb") as file:
+                same = bool(hashlib.file_digest(file, "sha256").hexdigest() == row.sha256)
+        except FileNotFoundError:
+            return False
+        if not same:
+            path.unlink(missing_ok=True)
+        return same
 
     def delete_series(self, series_id: str, sha256: str) -> None:
         """Delete what was published of a manifest's images; the manifest stays."""
@@ -153,12 +180,18 @@ class Holdings:
         shutil.rmtree(self._spool.copy_of(self._spool.results_folder(job_id)), ignore_errors=True)
 
     def tidy(self, now: float) -> int:
-        """Delete copies that are a day old: they can be brought again. Return how many folders."""
+        """Delete copies that are a day old: they can be brought again. Return how many folders.
+
+        Once a day what publishing that broke off has left on the storage goes too.
+        """
         old = [
             folder for folder in self._spool.copies.glob("*/*") if now - folder.stat().st_mtime > _COPY_KEPT_S
         ]
         for folder in old:
             shutil.rmtree(folder, ignore_errors=True)
+        if self._storage is not None and now - self._swept_at > _COPY_KEPT_S:
+            self._swept_at = now
+            self._storage.sweep(_COPY_KEPT_S)
         return len(old)
 
     def _manifests(self, series_id: str) -> list[tuple[Any, Path]]:

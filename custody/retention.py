@@ -231,6 +231,8 @@ class Retention:
             return kept.held_by
         if kept.objects and self._are_elsewhere(job_id):
             return ""
+        if for_room and not self._spool.has_results(job_id):
+            return ""  # nothing would become free here
         because = self._because(for_room, f"results, {self._rules.results_s / 86400:g} days")
         with self._ledger.write() as connection:
             lock_series(connection, [kept.series_id])
@@ -293,7 +295,6 @@ class Retention:
         """Say what a whole walk had to leave, and begin another one later."""
         for_room = walk is self._for_room
         if not for_room:
-            self._holdings.tidy(now)
             name = f"{self._rules.node}-retention" if self._ledger.shared else "retention"
             services.sign_of_life(self._ledger, name, self._rules.node, {"held": dict(walk.held)}, now)
         pause_s = _BETWEEN_PASSES_FOR_ROOM_S if for_room else _BETWEEN_PASSES_S

@@ -16,6 +16,7 @@ from custody.spool import Spool
 
 #: A series of which nothing can be analysed is never sealed. It is shelved after so long without an image.
 _ASIDE_QUIET_S = 60.0
+_MOST_SERIES = 64
 
 
 class Shelving:
@@ -47,12 +48,22 @@ class Shelving:
         self._spool = spool
         self._node = node
         self._now = now
+        self._after = ""
 
     def step(self) -> int:
         """Shelve what is sealed; return how many manifests were written."""
         now = self._now()
         with self._ledger.read() as connection:
-            found = manifests.sealed_rows(connection, node=self._node, quiet_before=now - _ASIDE_QUIET_S)
+            found = manifests.sealed_rows(
+                connection,
+                node=self._node,
+                quiet_before=now - _ASIDE_QUIET_S,
+                after=self._after,
+                limit=_MOST_SERIES,
+            )
+        # Where more is waiting the next step goes on behind these, also behind those that cannot be shelved.
+        more = len({sealed.manifest.series_id for sealed in found}) == _MOST_SERIES
+        self._after = found[-1].manifest.series_id if more else ""
         return sum(self._try_to_shelve(sealed, now) for sealed in found)
 
     def _try_to_shelve(self, sealed: Sealed, now: float) -> bool:

@@ -160,8 +160,7 @@ class Spool:
         """
         _require_own_names(job_id)
         folder = self.results / job_id
-        files = [path for path in sorted(folder.glob("*")) if not any(map(path.match, _RECORDS))]
-        gone = sum(self._deleted(path) for path in files)
+        gone = sum(self._deleted(path) for path in self.result_files(job_id))
         with contextlib.suppress(OSError):  # not empty, or not there
             folder.rmdir()
         if gone:
@@ -169,9 +168,15 @@ class Spool:
         return gone
 
     def has_results(self, job_id: str) -> bool:
-        """Whether the results of a job lie in this spool."""
+        """Whether results of a job lie in this spool."""
+        return bool(self.result_files(job_id))
+
+    def result_files(self, job_id: str) -> list[Path]:
+        """Return the result files of a job, without what says which there are."""
         _require_own_names(job_id)
-        return (self.results / job_id).is_dir()
+        return [
+            path for path in sorted((self.results / job_id).glob("*")) if not any(map(path.match, _RECORDS))
+        ]
 
     def _deleted(self, path: Path) -> bool:
         if not path.resolve().is_relative_to(self._data_folder.resolve()):

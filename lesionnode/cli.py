@@ -18,7 +18,7 @@ from rich.table import Table
 from config import DEFAULT_MODEL, PeerSettings, Settings
 from core.errors import ConfigurationError, NodeError
 from core.log import configure_logging
-from lesionnode.commands import again, drain, patients, rebuild, reproduce, trace, verify
+from lesionnode.commands import again, discard, drain, patients, rebuild, reproduce, trace, verify
 from lesionnode.commands.common import ConfigOption, read_settings
 from lesionnode.roles import Role
 
@@ -40,15 +40,6 @@ ledger_app = typer.Typer(no_args_is_help=True, help="Repair the ledger.")
 app.add_typer(ledger_app, name="ledger")
 patient_app = typer.Typer(no_args_is_help=True, help="Patients whose identity changed.")
 app.add_typer(patient_app, name="patient")
-app.command("trace")(trace.trace)
-app.command("verify")(verify.verify)
-app.command("reproduce")(reproduce.reproduce)
-app.command("retry")(again.retry)
-app.command("resend")(again.resend)
-app.command("drain")(drain.drain)
-app.command("forget")(patients.forget)
-ledger_app.command("rebuild")(rebuild.rebuild)
-patient_app.command("merge")(patients.merge)
 
 
 def main() -> None:
@@ -70,7 +61,7 @@ def main() -> None:
 def run(
     config: ConfigOption = None,
     roles: Annotated[
-        str, typer.Option(help="What this process does, for several on one ledger; separated by commas.")
+        str, typer.Option(help="What this process does: receive, analyse, deliver, separated by commas.")
     ] = ",".join(Role),
 ) -> None:
     """Run the node until it is told to stop."""
@@ -140,6 +131,18 @@ def probe(
         print_probe(one, answer)
     if any(answer.unreachable for _, answer in answers):
         raise typer.Exit(1)
+
+
+app.command("trace")(trace.trace)
+app.command("verify")(verify.verify)
+app.command("retry")(again.retry)
+app.command("resend")(again.resend)
+app.command("discard")(discard.discard)
+app.command("drain")(drain.drain)
+app.command("forget")(patients.forget)
+app.command("reproduce")(reproduce.reproduce)
+ledger_app.command("rebuild")(rebuild.rebuild)
+patient_app.command("merge")(patients.merge)
 
 
 @app.command()

@@ -48,7 +48,9 @@ class ClockWatch:
         steady = self._steady()
         step_s = self._wall() - steady - self._offset_s
         if abs(step_s) > _STEP_S:
-            corrected = pull_back(self._ledger, self._wall()) if step_s < 0 else 0
+            # On a shared ledger the times are those of several clocks, and none is the right one.
+            mine = step_s < 0 and not self._ledger.shared
+            corrected = pull_back(self._ledger, self._wall()) if mine else 0
             self._offset_s += step_s
             self._settled_at = steady + _SETTLED_AFTER_S
             get_logger().warning("clock_was_set", step_s=round(step_s, 1), times_corrected=corrected)

@@ -38,6 +38,7 @@ from scp.reception import Reception
 
 _COURIER_POLL_S = 2.0
 _SHELVING_POLL_S = 5.0
+_TIDYING_POLL_S = 600.0
 #: A service that has not turned for so long hangs, and the watchdog is not fed any more. One turn may
 #: take as long as a peer takes to answer.
 _HANGS_AFTER_S = 900.0
@@ -118,6 +119,8 @@ class Node:
             self._start_receiving(ledger, spool, holdings)
         if Role.DELIVER in self._roles:
             self._start_delivering(ledger, holdings)
+        if holdings.shared:
+            self._loops.append(self._loop("tidying", lambda: holdings.tidy(time.time()) < 0, _TIDYING_POLL_S))
         for loop in self._loops:
             loop.start()
         if self._supervisor is not None:

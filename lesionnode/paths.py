@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 from config import Settings
+from custody.durable import write_durably
 from custody.ledger import Ledger
 from custody.shared_storage import S3Access, SharedStorage
 from lesionnode.roles import Role
@@ -21,11 +22,9 @@ def node_name(settings: Settings) -> str:
     """Return what tells this node from others that use the same ledger: made once, kept beside the spool."""
     path = settings.node.data_folder / "node-name"
     if not path.exists():
-        part = path.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
-        part.write_text(f"{uuid.uuid4().hex[:12]}\n")
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(part)  # of two processes that start together one wins
-        part.unlink()
+        name = uuid.uuid4().hex[:12]
+        with contextlib.suppress(FileExistsError):  # of two processes that start together one wins
+            write_durably(path, [f"{name}\n".encode()], part=path.with_suffix(f".{name}.part"), replace=False)
     return path.read_text().strip()
 
 

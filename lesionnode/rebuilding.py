@@ -5,20 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, func, inspect, select
+from sqlalchemy import Connection, func, inspect, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import Settings
 from core.errors import NodeError, SpoolError
 from core.log import get_logger
 from custody.ledger import Ledger, audit
-from custody.ledger.tables import association, job, metadata, patient_merge, switch
+from custody.ledger.tables import association, commitment_request, job, metadata, patient_merge, switch
 from custody.ledger.tables import audit as audit_table
+from custody.ledger.tables import series as series_table
 from custody.rebuilding import Rebuilding, Rebuilt
 from custody.spool import Spool
 from lesionnode.locks import take_lock
@@ -27,11 +28,19 @@ from lesionnode.roles import Role
 from scp.rereading import reread
 
 #: What no file in the spool holds.
-_TAKEN_OVER = (audit_table, patient_merge, switch)
+_TAKEN_OVER = (audit_table, patient_merge, switch, commitment_request)
 #: The database file and what SQLite keeps beside it.
 _ENDINGS = ("", "-wal", "-shm")
 #: On a shared ledger somebody is at work who gave a sign of life so recently.
 _ALIVE_S = 60.0
+
+
+@dataclass(slots=True)
+class _TakenOver:
+    """What no file holds: rows by their table, and which series senders rely on, since when."""
+
+    rows: list[tuple[Any, list[dict[str, Any]]]] = field(default_factory=list)
+    promised: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +75,19 @@ def rebuild_ledger(
     location = ledger_location(settings)
     if not settings.node.data_folder.is_dir():
         raise NodeError(f"{settings.node.data_folder}: there is no such data folder to make a ledger from")
+    if settings.storage.shared:
+        raise NodeError(
+            "with shared storage (storage.shared) one machine does not have what a ledger is made anew "
+            "from: restore the backup of the database"
+        )
     with _nobody_else(settings):
-        aside, kept = (None, []) if add else _moved_aside(location)
+        aside, kept = (None, _TakenOver()) if add else _moved_aside(location)
         ledger = open_ledger(settings)
         try:
             ledger.migrate()
             with ledger.write() as connection:
                 _require_quiet(ledger, connection)
-                for table, rows in kept:
+                for table, rows in kept.rows:
                     connection.execute(table.insert(), rows)
             rebuilding = Rebuilding(
                 ledger,
@@ -85,6 +99,9 @@ def rebuild_ledger(
             )
             rebuilt = rebuilding.run(progress)
             with ledger.write() as connection:
+                for series_id, promised_at in kept.promised.items():
+                    mine = series_table.c.id == series_id
+                    connection.execute(update(series_table).where(mine).values(promised_at=promised_at))
                 detail = {
                     "series": rebuilt.series,
                     "results": rebuilt.results,
@@ -112,7 +129,7 @@ def _source_of(settings: Settings) -> Callable[[str], str]:
     return lambda calling: names.get(calling, "unknown")
 
 
-def _moved_aside(location: Path | str) -> tuple[str | None, list[tuple[Any, list[dict[str, Any]]]]]:
+def _moved_aside(location: Path | str) -> tuple[str | None, _TakenOver]:
     """Move the ledger that is there aside; return its new name, and the rows to be taken over."""
     stamp = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
     if isinstance(location, Path):
@@ -120,9 +137,9 @@ def _moved_aside(location: Path | str) -> tuple[str | None, list[tuple[Any, list
     return _moved_schema(Ledger(location), f"before_rebuild_{stamp}")
 
 
-def _moved_file(path: Path, stamp: str) -> tuple[str | None, list[tuple[Any, list[dict[str, Any]]]]]:
+def _moved_file(path: Path, stamp: str) -> tuple[str | None, _TakenOver]:
     if not path.exists():
-        return None, []
+        return None, _TakenOver()
     ledger = Ledger(path)
     kept = _rows_to_take_over(ledger)
     ledger.close()
@@ -134,13 +151,13 @@ def _moved_file(path: Path, stamp: str) -> tuple[str | None, list[tuple[Any, lis
     return str(new), kept
 
 
-def _moved_schema(ledger: Ledger, name: str) -> tuple[str | None, list[tuple[Any, list[dict[str, Any]]]]]:
+def _moved_schema(ledger: Ledger, name: str) -> tuple[str | None, _TakenOver]:
     """Move the tables into a schema of their own, all in one transaction."""
     try:
         with ledger.read() as connection:
             there = set(inspect(connection).get_table_names())
         if "series" not in there:
-            return None, []
+            return None, _TakenOver()
         kept = _rows_to_take_over(ledger)
         with ledger.write() as connection:
             _require_quiet(ledger, connection)
@@ -152,19 +169,29 @@ def _moved_schema(ledger: Ledger, name: str) -> tuple[str | None, list[tuple[Any
         ledger.close()
 
 
-def _rows_to_take_over(ledger: Ledger) -> list[tuple[Any, list[dict[str, Any]]]]:
+def _rows_to_take_over(ledger: Ledger) -> _TakenOver:
     """Return the rows that no file holds; none where the old ledger cannot be read."""
-    kept = []
+    kept = _TakenOver()
     for table in _TAKEN_OVER:
-        try:
-            with ledger.read() as connection:
-                rows: Sequence[Any] = connection.execute(select(table)).mappings().all()
-        except (SQLAlchemyError, SpoolError) as error:
-            get_logger().warning("not_taken_over", table=table.name, reason=type(error).__name__)
-            continue
+        rows = _read(ledger, table.name, select(table))
         if rows:
-            kept.append((table, [dict(row) for row in rows]))
+            kept.rows.append((table, [dict(row) for row in rows]))
+    promised = select(series_table.c.id, series_table.c.promised_at).where(
+        series_table.c.promised_at.is_not(None)
+    )
+    for row in _read(ledger, "series", promised):
+        kept.promised[row["id"]] = row["promised_at"]
     return kept
+
+
+def _read(ledger: Ledger, name: str, statement: Any) -> Sequence[Any]:
+    try:
+        with ledger.read() as connection:
+            rows: Sequence[Any] = connection.execute(statement).mappings().all()
+    except (SQLAlchemyError, SpoolError) as error:
+        get_logger().warning("not_taken_over", table=name, reason=type(error).__name__)
+        return ()
+    return rows
 
 
 def _require_quiet(ledger: Ledger, connection: Connection) -> None:

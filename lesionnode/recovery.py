@@ -66,7 +66,8 @@ def _dead_owners(ledger: Ledger, settings: Settings, role: Role) -> str:
 def _swept(ledger: Ledger, spool: Spool, settings: Settings, now: float) -> dict[str, int]:
     mark = settings.node.data_folder / "swept"
     since = mark.stat().st_mtime - _MARGIN_S if mark.exists() else 0.0
-    recorded = list(reception.recorded_paths(ledger))
+    node = node_name(settings)
+    recorded = list(reception.recorded_paths(ledger, node))
     parts, strangers = spool.sweep(recorded, since)
     if strangers:
         where = f"{strangers} files that the ledger does not know were moved to {spool.unrecorded}"
@@ -74,7 +75,7 @@ def _swept(ledger: Ledger, spool: Spool, settings: Settings, now: float) -> dict
     here = [path for path in recorded if path.is_relative_to(spool.received)]
     missing = [path for path in here if not path.exists()]
     if missing:
-        reception.mark_missing(ledger, missing)
+        reception.mark_missing(ledger, node, missing)
         what = f"{len(missing)} received files are gone from the spool: have their series sent again"
         _note(ledger, IncidentKind.FILES_MISSING, "data folder", what)
     _touch(mark, now)

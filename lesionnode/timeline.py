@@ -117,12 +117,12 @@ def _deliveries(job: Mapping[str, Any]) -> Iterator[Event]:
 
 
 _DELIVERED = {
-    DeliveryState.DUE.value: "due to {peer}, {attempt} attempts so far",
+    DeliveryState.DUE.value: "due to {peer}; attempts so far: {attempt}",
     DeliveryState.SENDING.value: "on its way to {peer}, attempt {attempt}",
     DeliveryState.DELIVERED.value: "delivered to {peer}, attempt {attempt}",
     DeliveryState.LEFT_OUT.value: "left out for {peer}",
     DeliveryState.SUPERSEDED.value: "not sent to {peer} any more",
-    DeliveryState.FAILED.value: "given up for {peer} after {attempt} attempts",
+    DeliveryState.FAILED.value: "given up for {peer}; attempts: {attempt}",
 }
 
 

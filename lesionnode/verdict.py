@@ -68,7 +68,7 @@ def _of_job(job: Mapping[str, Any]) -> tuple[bool, str]:
 
 def _told(job: Mapping[str, Any]) -> str:
     """Say whether the peers were told that there is no result."""
-    return f"A page says so ({_delivered(job['deliveries'])[1].rstrip('.')})." if job["deliveries"] else ""
+    return f"A page says so; {_delivered(job['deliveries'])[1]}" if job["deliveries"] else ""
 
 
 def _delivered(deliveries: Sequence[Mapping[str, Any]]) -> tuple[bool, str]:

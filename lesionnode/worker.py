@@ -16,11 +16,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from config import Settings
-from core.errors import DeviceFailed, LedgerUnavailable, NodeError, SpoolError, StorageUnreachable
+from core.errors import (
+    DeviceFailed,
+    LedgerUnavailable,
+    NodeError,
+    SpoolError,
+    SpoolFull,
+    StorageUnreachable,
+)
 from core.log import get_logger
 from custody.doorbell import Doorbell
 from custody.holdings import Holdings
-from custody.ledger import jobs, replaced, services
+from custody.ledger import jobs, new_id, replaced, services
 from custody.ledger.instances import sealed_series
 from custody.ledger.jobs import ClaimedJob, JobEnd, StoredResult
 from custody.ledger.result_sets import result_set_of
@@ -119,7 +126,7 @@ class Worker:
         with self._lease_kept(claimed):
             try:
                 end = self._work(claimed)
-            except (StorageUnreachable, LedgerUnavailable) as error:
+            except (StorageUnreachable, LedgerUnavailable, SpoolFull) as error:
                 log.warning("analysis_waits", reason=str(error))
                 now = time.time()
                 jobs.put_back(self._ledger, claimed, str(error), due_at=now + _RETRY_S, now=now)
@@ -164,7 +171,7 @@ class Worker:
         only worker; where there are others, one of them may do the analysis again. False where the claim was
         lost meanwhile.
         """
-        if not jobs.is_known(self._ledger, claimed.id):
+        if not self._once_there_is_space(claimed, lambda: jobs.is_known(self._ledger, claimed.id)):
             self._spool.drop_results(claimed.id)  # the patient was forgotten meanwhile
             return False
         now, owed = time.time(), destinations(self._settings)
@@ -179,15 +186,19 @@ class Worker:
         kept = self._once_there_is_space(
             claimed, lambda: jobs.finish(self._ledger, claimed, published, owed, now)
         )
-        self._holdings.let_go_of_results(claimed.id)
+        if kept:
+            self._holdings.let_go_of_results(claimed.id)
+        else:
+            self._holdings.drop_results(claimed.id)  # another machine's are the ones that count
         return kept
 
     def _published(self, claimed: ClaimedJob) -> str | None:
         """Publish the results; storage that is away must not cost a second inference."""
+        name = new_id()  # packages never change, and an attempt may be repeated under its number
         while True:
             try:
-                return self._holdings.publish_results(claimed.id, claimed.attempt)
-            except StorageUnreachable as error:
+                return self._holdings.publish_results(claimed.id, name)
+            except (StorageUnreachable, SpoolFull) as error:
                 get_logger().error("result_waits_for_storage", job=claimed.id, reason=str(error))
                 if self._stopping.wait(_LONGEST_DISK_RETRY_S):
                     raise

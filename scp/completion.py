@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from config import DEFAULT_MODEL, AnalyseRule, PeerSettings, Settings, SourceSettings
 from core.ct_facts import CtFacts
 from core.domain import ResultKind
+from core.errors import SpoolError
 from core.forms import note_variant
 from core.log import get_logger
 from custody.doorbell import ring
@@ -99,11 +100,9 @@ class Completion:
         if not any(self._is_quiet(one, now) for one in waiting):
             return 0
         reception.close_dead_associations(self._ledger, now - _DEAD_AFTER_S, now)
-        for one in waiting:
-            if one.generation > 0:
-                self._holdings.bring_manifests(one.series_id)
+        unknown = {one.series_id for one in waiting if not self._all_is_known(one)}
         with self._ledger.write() as connection:
-            sealed = self._seal_complete(connection, now)
+            sealed = self._seal_complete(connection, unknown, now)
         for sealing in sealed:
             get_logger().info(
                 "series_sealed",
@@ -142,7 +141,24 @@ class Completion:
     def _is_quiet(self, one: OpenSeries, now: float) -> bool:
         return now - self._heard_of_at(one) >= self._quiet_s(one)
 
-    def _seal_complete(self, connection: Connection, now: float) -> list[Sealing]:
+    def _all_is_known(self, one: OpenSeries) -> bool:
+        """Bring what other machines have listed of a series and its study; False where that does not work.
+
+        Nothing can be decided about it then; the others go on.
+        """
+        if not self._holdings.shared:
+            return True
+        try:
+            with self._ledger.read() as connection:
+                sealed = completion.sealed_series_of(connection, one.study_instance_uid, one.patient_digest)
+            for series_id in sealed:
+                self._holdings.bring_manifests(series_id)
+        except SpoolError as error:
+            get_logger().error("series_not_sealed", series=one.series_id, reason=str(error))
+            return False
+        return True
+
+    def _seal_complete(self, connection: Connection, unknown: Collection[str], now: float) -> list[Sealing]:
         """Decide and seal inside one transaction, so that no instance slips in between."""
         completion.lock_sealing(connection)
         busy = completion.busy_callers(connection, now - _DEAD_AFTER_S)
@@ -151,7 +167,8 @@ class Completion:
         complete = [
             one
             for one in waiting
-            if self._is_quiet(one, now)
+            if one.series_id not in unknown
+            and self._is_quiet(one, now)
             and not _more_may_come(one, busy, self._heard_of_at(one) + self._quiet_s(one))
         ]
         ready = [self._ready(connection, one, now) for one in complete]

@@ -193,9 +193,11 @@ class Receiver:
             refused = peer or decision
             self._refuse(calling, address, refused)
             return refused.rejection
-        # A peer that is no source may report on commitment, and nothing else.
-        source = NO_SOURCE if isinstance(decision, Refused) else decision.name
-        if source != NO_SOURCE and switches.is_on(self._ledger, switches.DRAINING):
+        # A peer that is no source may report on commitment, and nothing else; so may any while draining.
+        draining = switches.is_on(self._ledger, switches.DRAINING)
+        reports_only = isinstance(decision, Refused) or (draining and isinstance(peer, PeerSettings))
+        source = NO_SOURCE if isinstance(decision, Refused) or reports_only else decision.name
+        if draining and not reports_only:
             get_logger().info("association_refused_while_draining", calling_ae_title=calling, address=address)
             return TEMPORARY_CONGESTION
         caller = Caller(new_id(), source, calling, address)

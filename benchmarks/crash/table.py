@@ -11,6 +11,7 @@ _PROMISES = {
     "acknowledged_lost": "acknowledged instances lost",
     "files_damaged": "received files damaged or left over",
     "results_lost": "results lost",
+    "not_committed": "delivered objects that the PACS has not committed to",
     "results_unknown": "objects at the PACS that the ledger does not know",
     "uids_with_two_contents": "SOP Instance UIDs with two contents",
     "analysed_again_after_recording": "analyses repeated after their result was recorded",

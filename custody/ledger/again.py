@@ -10,12 +10,12 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from core.domain import ResultKind
 from core.errors import NodeError
-from custody.ledger import audit
+from custody.ledger import audit, instances
 from custody.ledger.destinations import Destinations, Written
 from custody.ledger.dialect import lock_series
 from custody.ledger.engine import new_id
 from custody.ledger.states import DeliveryState, JobState
-from custody.ledger.tables import commitment, delivery, job, manifest, result_object, series, series_source
+from custody.ledger.tables import commitment, delivery, job, result_object, series, series_source
 
 _BROKE = (JobState.FAILED.value, JobState.REFUSED.value)
 _NOT_SENDING = tuple(
@@ -88,10 +88,9 @@ def _newest_job(connection: Connection, series_id: str) -> Any:
 
 
 def _require_images(connection: Connection, series_id: str) -> None:
-    purged = connection.execute(
-        select(manifest.c.id).where(manifest.c.series_id == series_id, manifest.c.purged_at.is_not(None))
-    ).first()
-    if purged is not None:
+    here = {one.sop_instance_uid for one in instances.of_series(connection, series_id)}
+    deleted = {one.sop_instance_uid for one in instances.deleted_images(connection, series_id)}
+    if deleted - here:  # what came again since is here
         raise NodeError("its images were deleted (`lesion-node trace` says when): have the series sent again")
 
 

@@ -91,6 +91,16 @@ class Sealing:
     lane: Lane = Lane.ROUTINE
 
 
+def sealed_series_of(connection: Connection, study_instance_uid: str, patient_digest: str) -> list[str]:
+    """Return the series of a study, of one patient, of which a generation was sealed."""
+    found = select(series.c.id).where(
+        series.c.study_instance_uid == study_instance_uid,
+        series.c.patient_digest == patient_digest,
+        series.c.generation > 0,
+    )
+    return list(connection.execute(found).scalars())
+
+
 def lock_sealing(connection: Connection) -> None:
     """Keep other machines from deciding which series are complete until the transaction ends."""
     if connection.dialect.name == "postgresql":

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from custody.ledger import incidents
 from custody.ledger.dialect import lock_series
@@ -183,4 +183,12 @@ def settle_late_sources(ledger: Ledger, destinations: Destinations, now: float) 
     if not waiting:
         return 0
     with ledger.write() as connection:
-        return sum(create_deliveries(connection, one, destinations, now) for one in waiting)
+        number = 0
+        for one in waiting:
+            number += create_deliveries(connection, one, destinations, now)
+            newest = select(func.max(job.c.generation)).where(
+                job.c.series_id == one, job.c.state == JobState.ANALYSED.value
+            )
+            # Of several results it gets the newest alone, like everybody who was not served before it.
+            supersede_deliveries(connection, one, connection.execute(newest).scalar_one() or 0)
+        return number

@@ -16,7 +16,14 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    InternalError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from core.errors import LedgerUnavailable, SpoolError, SpoolFull
 from custody.ledger import files, postgresql, sqlite
@@ -26,6 +33,8 @@ from custody.reserve import Reserve
 _T = TypeVar("_T")
 #: A disk with less is full.
 _NO_SPACE_BYTES = 2**20
+#: The database is away, busy for too long, or not what it was a moment ago (a standby after a switch).
+_UNAVAILABLE = (OperationalError, InternalError, PoolTimeout)
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -120,8 +129,8 @@ class Ledger:
                 "version once, or use the command of the version that runs"
             )
 
-    def _unusable(self, error: DatabaseError) -> SpoolError:
-        what = str(error.orig).strip().partition("\n")[0]
+    def _unusable(self, error: SQLAlchemyError) -> SpoolError:
+        what = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         advice = (
             "look at the disk and the file's owner; a damaged file has to be replaced by a backup"
             if self._on_sqlite
@@ -149,10 +158,10 @@ class Ledger:
             else:
                 with self._engine.begin() as connection:
                     yield connection
-        except OperationalError as error:
+        except _UNAVAILABLE as error:
             raise self._as_ours(error) from error
 
-    def _as_ours(self, error: OperationalError) -> SpoolError:
+    def _as_ours(self, error: SQLAlchemyError) -> SpoolError:
         """Say what a failed transaction means, and free the reserve where the disk is full."""
         if not self._is_disk_full(error):
             return self._unusable(error)
@@ -160,11 +169,11 @@ class Ledger:
             self._reserve.free()
         return SpoolFull(f"the disk of the ledger {self.name} is full: free some space")
 
-    def _is_disk_full(self, error: OperationalError) -> bool:
-        said = str(error.orig)
+    def _is_disk_full(self, error: SQLAlchemyError) -> bool:
+        said = str(getattr(error, "orig", None))
         if self._on_sqlite and "disk I/O error" in said:  # its word where the shared memory cannot grow
             return shutil.disk_usage(Path(self.name).parent).free < _NO_SPACE_BYTES
-        return "disk is full" in said or getattr(error.orig, "sqlstate", None) == "53100"
+        return "disk is full" in said or getattr(getattr(error, "orig", None), "sqlstate", None) == "53100"
 
     def write_together(self, work: Callable[[Connection], _T], order: str = "") -> _T:
         """Do a piece of work in a transaction that others in this process may share.
@@ -192,15 +201,24 @@ class Ledger:
         """
         try:
             return self._group.run(work, order)
-        except OperationalError as error:  # of this piece of work alone
+        except _UNAVAILABLE as error:  # of this piece of work alone
             raise self._as_ours(error) from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Open a short read-only snapshot; never waits for writers."""
+        """Open a short read-only snapshot; never waits for writers.
+
+        Raises
+        ------
+        LedgerUnavailable
+            The database cannot be reached.
+        """
         options: dict[str, Any] = {"ledger_read": True} if self._on_sqlite else postgresql.SNAPSHOT
-        with self._engine.connect().execution_options(**options) as connection, connection.begin():
-            yield connection
+        try:
+            with self._engine.connect().execution_options(**options) as connection, connection.begin():
+                yield connection
+        except _UNAVAILABLE as error:
+            raise self._unusable(error) from error
 
     def close(self) -> None:
         """Give every connection back."""

@@ -12,6 +12,7 @@ from custody.ledger.tables import (
     acquisition,
     attempt,
     commitment,
+    commitment_transaction,
     delivery,
     incident,
     instance,
@@ -148,7 +149,7 @@ def delete_series(connection: Connection, series_id: str) -> list[str]:
         ).scalars()
     )
     connection.execute(delete(commitment).where(commitment.c.delivery_id.in_(sent)))
-    for table in (delivery, result_object, attempt):
+    for table in (delivery, result_object, attempt, commitment_transaction):
         connection.execute(delete(table).where(table.c.job_id.in_(jobs)))
     for table in (job, manifest, instance, series_source):
         connection.execute(delete(table).where(table.c.series_id == series_id))

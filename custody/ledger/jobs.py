@@ -255,8 +255,7 @@ def is_known(ledger: Ledger, job_id: str) -> bool:
 def put_back(ledger: Ledger, claimed: ClaimedJob, reason: str, *, due_at: float, now: float) -> None:
     """Give a job back after an error that is none of its own; such an attempt does not count."""
     with ledger.write() as connection:
-        attempts.end(connection, attempt.c.job_id == claimed.id, attempts.STOPPED, reason, now)
-        connection.execute(
+        given_back = connection.execute(
             update(job)
             .where(_fence(claimed))
             .values(
@@ -267,6 +266,8 @@ def put_back(ledger: Ledger, claimed: ClaimedJob, reason: str, *, due_at: float,
                 lease_until=None,
             )
         )
+        if given_back.rowcount == 1:
+            attempts.end(connection, attempt.c.job_id == claimed.id, attempts.STOPPED, reason, now)
 
 
 def lease_lapsed(ledger: Ledger, owner: str, now: float) -> bool:

@@ -34,7 +34,9 @@ class Sealed:
     row_ids: tuple[str, ...]
 
 
-def sealed_rows(connection: Connection, *, node: str, quiet_before: float, limit: int = 64) -> list[Sealed]:
+def sealed_rows(
+    connection: Connection, *, node: str, quiet_before: float, after: str = "", limit: int = 64
+) -> list[Sealed]:
     """Return what is sealed, or set aside and quiet, and not in a manifest yet.
 
     Parameters
@@ -45,6 +47,8 @@ def sealed_rows(connection: Connection, *, node: str, quiet_before: float, limit
         Whose files.
     quiet_before
         What was set aside has to be this old, seconds since 1970 UTC: more of its series may come.
+    after
+        Our id of the last series that was tried: one that cannot be shelved must not hold up the others.
     limit
         Most series at a time.
     """
@@ -53,8 +57,9 @@ def sealed_rows(connection: Connection, *, node: str, quiet_before: float, limit
     ids = connection.execute(
         select(instance.c.series_id)
         .join_from(instance, series)
-        .where(or_(is_sealed, is_aside), instance.c.node == node)
+        .where(or_(is_sealed, is_aside), instance.c.node == node, instance.c.series_id > after)
         .distinct()
+        .order_by(instance.c.series_id)
         .limit(limit)
     ).scalars()
     result = []

@@ -263,13 +263,13 @@ def is_own_result(ledger: Ledger, sop_instance_uid: str) -> bool:
         return connection.execute(found).first() is not None
 
 
-def mark_missing(ledger: Ledger, paths: Collection[Path]) -> None:
-    """Take note that files which the ledger knows are gone, so that a resend of them is stored again."""
+def mark_missing(ledger: Ledger, node: str, paths: Collection[Path]) -> None:
+    """Take note that files of a node are gone, so that a resend of them is stored again."""
     with ledger.write() as connection:
         for path in paths:
             connection.execute(
                 instance.update()
-                .where(instance.c.path == str(path))
+                .where(instance.c.node == node, instance.c.path == str(path))
                 .values(sha256="", set_aside=FILE_MISSING)
             )
 
@@ -280,10 +280,13 @@ def adopt_rows(ledger: Ledger, node: str) -> None:
         connection.execute(instance.update().where(instance.c.node == "").values(node=node))
 
 
-def recorded_paths(ledger: Ledger) -> Iterator[Path]:
-    """Yield the file of every recorded instance."""
+def recorded_paths(ledger: Ledger, node: str) -> Iterator[Path]:
+    """Yield the file of every instance that has a row and lies in a node's spool.
+
+    Other machines keep theirs under the same names, so names alone say nothing.
+    """
     with ledger.read() as connection:
-        for row in connection.execute(select(instance.c.path)):
+        for row in connection.execute(select(instance.c.path).where(instance.c.node == node)):
             yield Path(row.path)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from custody.ledger.states import CommitmentState, DeliveryState, JobState
-from custody.ledger.tables import association, commitment, delivery, instance, job
+from custody.ledger.states import FINAL_JOB_STATES, CommitmentRequestState, CommitmentState, DeliveryState
+from custody.ledger.tables import association, commitment, commitment_request, delivery, instance, job
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,11 @@ class Remaining:
     images
         That are not sealed yet.
     analyses
-        Queued or running.
+        Not ended.
     deliveries, commitments
         By peer.
+    requests
+        Of senders for commitment that are not answered yet.
     """
 
     callers: tuple[str, ...]
@@ -32,10 +34,12 @@ class Remaining:
     analyses: int
     deliveries: dict[str, int]
     commitments: dict[str, int]
+    requests: int
 
     def __bool__(self) -> bool:
         """Tell whether anything is left."""
-        return bool(self.callers or self.images or self.analyses or self.deliveries or self.commitments)
+        waiting = self.callers or self.images or self.analyses or self.deliveries
+        return bool(waiting or self.commitments or self.requests)
 
 
 def remaining(connection: Connection) -> Remaining:
@@ -44,9 +48,9 @@ def remaining(connection: Connection) -> Remaining:
         select(association.c.calling_ae_title).where(association.c.closed_at.is_(None)).distinct()
     ).scalars()
     images = select(func.count()).where(instance.c.generation.is_(None), instance.c.set_aside.is_(None))
-    under_way = [JobState.QUEUED.value, JobState.RUNNING.value]
-    analyses = select(func.count()).where(job.c.state.in_(under_way))
+    analyses = select(func.count()).where(job.c.state.not_in(FINAL_JOB_STATES))
     due = [DeliveryState.DUE.value, DeliveryState.SENDING.value]
+    waiting = select(func.count()).where(commitment_request.c.state == CommitmentRequestState.WAITING.value)
     asked = [CommitmentState.DUE.value, CommitmentState.ASKED.value]
     deliveries = (
         select(delivery.c.peer, func.count()).where(delivery.c.state.in_(due)).group_by(delivery.c.peer)
@@ -62,6 +66,7 @@ def remaining(connection: Connection) -> Remaining:
         analyses=connection.execute(analyses).scalar_one(),
         deliveries=_by_peer(connection, deliveries),
         commitments=_by_peer(connection, commitments),
+        requests=connection.execute(waiting).scalar_one(),
     )
 
 

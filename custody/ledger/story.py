@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from core.errors import SpoolDamaged
+from custody.ledger.files import located
 from custody.ledger.tables import (
     association,
     attempt,
@@ -86,7 +86,7 @@ def _images(
     unreadable = 0
     for listed in manifests:
         try:
-            known = read_manifest(Path(listed["path"]), listed["sha256"]).instances
+            known = read_manifest(located(connection, listed["path"]), listed["sha256"]).instances
         except SpoolDamaged:
             unreadable += listed["purged_at"] is None
             continue

@@ -10,21 +10,14 @@ from rich.console import Console
 
 from core.domain import ResultKind
 from core.errors import NodeError
-from lesionnode.commands.common import ConfigOption, SeriesArgument, actor, read_settings
+from lesionnode.commands.common import ConfigOption, OptionalSeries, SeriesArgument, actor, read_settings
 
 if TYPE_CHECKING:
     from config import Settings
 
-_OptionalSeries = Annotated[
-    str | None,
-    typer.Argument(
-        help="Series Instance UID, its last characters as `status` shows them, or the id of a job."
-    ),
-]
-
 
 def retry(
-    series: _OptionalSeries = None,
+    series: OptionalSeries = None,
     all_failed: Annotated[
         bool,
         typer.Option("--all-failed", help="Every analysis that failed, every delivery that was given up."),
@@ -65,6 +58,7 @@ def retry(
     _wake(settings)
     if not number:
         out.print("Nothing to retry: no analysis failed or was refused, no delivery was given up.")
+        raise typer.Exit(1)
 
 
 def resend(

@@ -28,6 +28,12 @@ SeriesArgument = Annotated[
         show_default=False,
     ),
 ]
+OptionalSeries = Annotated[
+    str | None,
+    typer.Argument(
+        help="Series Instance UID, its last characters as `status` shows them, or the id of a job."
+    ),
+]
 
 
 def read_settings(config: Path | None, *, optional: bool = False) -> Settings:

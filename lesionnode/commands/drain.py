@@ -24,8 +24,8 @@ def drain(
 ) -> None:
     """Finish what is here and accept nothing new, until `drain --end`; survives restarts.
 
-    New associations are rejected for a while (transient), so senders try again later. An association that is
-    open may bring the rest of series that are here; images of new series are answered 0xA700.
+    New associations are rejected as temporary congestion; most senders try again by themselves. An open one
+    may bring the rest of series that are here; images of new series are answered 0xA700.
     """
     from custody.ledger import audit, switches
     from lesionnode.opened import opened_ledger
@@ -71,8 +71,9 @@ def _told(left: Remaining) -> str:
     if not left:
         return "[green]Nothing is left to do.[/]"
     parts = [f"open associations of {', '.join(left.callers)}"] if left.callers else []
-    parts += [f"{left.images} images that are not sealed yet"] if left.images else []
-    parts += [f"{left.analyses} analyses"] if left.analyses else []
-    parts += [f"{number} deliveries to {peer}" for peer, number in sorted(left.deliveries.items())]
-    parts += [f"{number} commitments of {peer}" for peer, number in sorted(left.commitments.items())]
+    parts += [f"images that are not sealed yet: {left.images}"] if left.images else []
+    parts += [f"analyses: {left.analyses}"] if left.analyses else []
+    parts += [f"deliveries to {peer}: {number}" for peer, number in sorted(left.deliveries.items())]
+    parts += [f"commitments of {peer}: {number}" for peer, number in sorted(left.commitments.items())]
+    parts += [f"senders' requests for commitment: {left.requests}"] if left.requests else []
     return f"Left: {'; '.join(parts)}."

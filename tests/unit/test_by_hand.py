@@ -18,6 +18,7 @@ from custody.ledger.states import DeliveryState, JobState
 from custody.ledger.tables import (
     attempt,
     commitment,
+    commitment_transaction,
     delivery,
     job,
     manifest,
@@ -359,3 +360,17 @@ def test_an_act_is_audited_with_what_did_it(ledger: Ledger) -> None:
     with ledger.read() as connection:
         (row,) = connection.execute(select(audit_table)).all()
     assert (len(row.actor), row.action, len(row.subject), row.detail) == (64, "purge", 160, {"images": 3})
+
+
+def test_a_patient_with_commitments_can_be_forgotten(station: Station) -> None:
+    """Requests that were made to peers go too."""
+    station.bring("delivered", "study")
+    with station.ledger.write() as connection:
+        (job_id,) = connection.execute(select(job.c.id)).scalars()
+        connection.execute(
+            commitment_transaction.insert().values(
+                transaction_uid="2.25.1", job_id=job_id, peer="pacs", asked_at=NOON
+            )
+        )
+    forget(station, force=True)
+    assert rows(station, series.c.id) == []

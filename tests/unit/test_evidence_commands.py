@@ -89,7 +89,7 @@ def series_uid(station: Station, stage: str, series: str = "series") -> str:
         (
             "refused",
             "series",
-            "No result: it cannot be analysed. 2 slices missing. A page says so (pacs: ",
+            "No result: it cannot be analysed. 2 slices missing. A page says so; pacs: ",
         ),
         ("second scan", "not chosen", "No result, on purpose: it was not chosen. Series"),
         ("aside", "series", "No result: nothing of it can be analysed. Set aside: "),
@@ -173,7 +173,7 @@ def test_orders_are_checked(run: Run, station: Station) -> None:
 
 def test_draining_shows_in_status(run: Run) -> None:
     """Since when and by whom, and what is left; until it is ended."""
-    assert "Left: 3 images that are not sealed yet" in told(run("drain"))
+    assert "images that are not sealed yet: 3" in told(run("drain"))
     assert "Draining since" in told(run("status"))
     assert json.loads(run("status", "--json").stdout)["switches"]["draining"]["by"]
     assert "accepts again" in told(run("drain", "--end"))
