@@ -80,6 +80,11 @@ def write_durably(
         flush_folder(folder.parent)
 
 
+def flush_file(descriptor: int) -> None:
+    """Make what was written to an open file survive a power cut, with its length."""
+    os.fsync(descriptor)
+
+
 def flush_folder(folder: Path) -> None:
     """Make what was named, renamed or removed inside the folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
+
+from custody.durable import flush_file, flush_folder
 
 #: Preamble and prefix; then the element with the length of the rest of the File Meta Information, PS3.10 7.1.
 _META_BEGINS = 132
@@ -29,14 +30,10 @@ def durable_digest(path: Path) -> str:
         if head[128:132] != b"DICM" or head[132:138] != b"\x02\x00\x00\x00UL":
             raise ValueError("no Part 10 file with a group length")
         file.seek(len(head) + int.from_bytes(head[140:144], "little"))
-        os.fsync(file.fileno())
+        flush_file(file.fileno())
         digest = hashlib.sha256()
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     for folder in (path.parent, path.parent.parent):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush_folder(folder)
     return digest.hexdigest()

@@ -205,7 +205,7 @@ def test_the_end_of_an_analysis_waits_for_the_ledger(
     ledger.full = True
     outcome: list[bool] = []
     end = JobEnd(JobState.REFUSED, "why", None)
-    thread = threading.Thread(target=lambda: outcome.append(working._finished(claimed, end)))
+    thread = threading.Thread(target=lambda: outcome.append(working._finish(claimed, end)))
     thread.start()
     thread.join(0.2)
     assert thread.is_alive()

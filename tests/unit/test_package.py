@@ -188,11 +188,11 @@ def test_a_url_of_another_kind_is_refused(url: str) -> None:
 
 
 def test_without_s3fs_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extra is named; folders work without it."""
+    """What to install is named; folders work without it."""
     import sys
 
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(ConfigurationError, match=r'pip install "lesion-node\[s3\]"'):
+    with pytest.raises(ConfigurationError, match="needs the package s3fs"):
         SharedStorage.open("s3://bucket")
     SharedStorage.open("/mnt")
 
