@@ -12,7 +12,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from core.errors import SpoolFull
 from custody.holdings import Holdings
@@ -147,7 +147,12 @@ def test_a_full_ledger_takes_no_part_of_a_shared_transaction(tmp_path: Path, led
     assert spool.reserve.keep(4096, 2**40, 0)
     with ledger.write() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    def limit(connection: Any, *_: Any) -> None:
+        """Set the limit on every connection that is used: each has one of its own."""
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    event.listen(ledger._engine.pool, "checkout", limit)
     outcomes: list[bool] = []
 
     def take(part: list[Any]) -> None:
