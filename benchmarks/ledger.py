@@ -33,7 +33,16 @@ from benchmarks.machine import machine
 from benchmarks.tables import table
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from custody.holdings import Holdings
-from custody.ledger import Ledger, completion, deliveries, jobs, new_id, reception
+from custody.ledger import (
+    Ledger,
+    completion,
+    deliveries,
+    jobs,
+    new_id,
+    purging,
+    reception,
+    retention,
+)
 from custody.ledger import report as ledger_report
 from custody.ledger.completion import KnownAcquisition, Sealing
 from custody.ledger.deliveries import Attempted
@@ -46,6 +55,7 @@ from custody.spool import Spool
 from tests.helpers.postgres import running_postgres
 
 _INSTANCES = 12
+_OLDER_THAN_ALL_S = 10 * 365 * 86_400.0
 _PEERS = Destinations({"scanner": ("pacs",)})
 
 
@@ -136,6 +146,7 @@ class Bench:
 
     ledger: Ledger
     shelving: Shelving
+    folder: Path
     number: int = 0
 
     def turn(self) -> Iterator[tuple[str, float]]:
@@ -151,7 +162,7 @@ class Bench:
         )
         series_id, seconds = _timed(lambda: reception.series_id_of(self.ledger, key, "CT", now))
         yield "enter a series", seconds
-        news = [_instance(number) for number in range(_INSTANCES)]
+        news = [_instance(self.folder, number) for number in range(_INSTANCES)]
         yield self._timed("receive 12 instances", lambda: self._receive(series_id, caller, news, now))
         reception.close_association(self.ledger, caller.association_id, "released", now)
         yield self._timed("seal", lambda: self._seal(key, now))
@@ -172,6 +183,22 @@ class Bench:
         outcomes = [Attempted(one, one.object, DeliveryState.DELIVERED, None, 0, time.time()) for one in due]
         yield self._timed("record deliveries", lambda: deliveries.record(self.ledger, outcomes, time.time()))
         yield self._timed("status", lambda: ledger_report.status(self.ledger))
+        yield self._timed("look for what is old", self._look_for_old)
+        yield self._timed("delete a series", lambda: self._delete(series_id))
+
+    def _look_for_old(self) -> None:
+        with self.ledger.read() as connection:
+            retention.oldest_series(connection, "", retention.BEGINNING, time.time() - _OLDER_THAN_ALL_S, 200)
+            retention.oldest_jobs(connection, retention.BEGINNING, time.time() - _OLDER_THAN_ALL_S, 200)
+
+    def _delete(self, series_id: str) -> None:
+        with self.ledger.write() as connection:
+            kept = retention.look_at_series(connection, series_id, "", ("scanner",))
+            if kept.held_by is not None:
+                raise RuntimeError(kept.held_by)
+            purging.mark_series(connection, kept, "measured", time.time())
+        with self.ledger.write() as connection:
+            purging.files_are_gone(connection, kept.manifest_ids, [], time.time())
 
     def _timed(self, operation: str, work: Callable[[], Any]) -> tuple[str, float]:
         return operation, _timed(work)[1]
@@ -203,13 +230,15 @@ def _bench(location: Path | str, folder: Path) -> Iterator[Bench]:
     ledger.migrate()
     spool = Spool(folder)
     try:
-        yield Bench(ledger, Shelving(ledger, spool, Holdings(spool, ledger)))
+        yield Bench(ledger, Shelving(ledger, spool, Holdings(spool, ledger)), folder)
     finally:
         ledger.close()
 
 
-def _instance(number: int) -> NewInstance:
+def _instance(folder: Path, number: int) -> NewInstance:
     own = new_id()
+    path = folder / f"{own}.dcm"
+    path.touch()  # what is known has to be there
     return NewInstance(
         id=own,
         sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
@@ -217,7 +246,7 @@ def _instance(number: int) -> NewInstance:
         transfer_syntax_uid="1.2.840.10008.1.2.1",
         sha256=f"{number:064d}",
         size_bytes=500_000,
-        path=Path(f"/nowhere/{own}.dcm"),
+        path=path,
         modality="CT",
         move_originator_ae_title=None,
         move_originator_message_id=None,
