@@ -149,7 +149,7 @@ def test_every_object_has_one_content_whoever_asks_first(office: Office) -> None
     with office.ledger.read() as connection:
         rows = connection.execute(select(result_object).where(result_object.c.corrected != "")).all()
     for row in rows:
-        assert hashlib.sha256(Path(row.path).read_bytes()).hexdigest() == row.sha256
+        assert hashlib.sha256((office.folder / row.path).read_bytes()).hexdigest() == row.sha256
 
 
 def test_lanes_of_several_peers_may_correct_at_the_same_moment(office: Office) -> None:

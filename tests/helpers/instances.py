@@ -179,7 +179,7 @@ def source(name: str, *ae_titles: str, **changes: Any) -> SourceSettings:
 @contextmanager
 def fresh_ledger(folder: Path) -> Iterator[Ledger]:
     """Open an empty, migrated ledger in a folder and close it at the end."""
-    ledger = Ledger(folder / "ledger.sqlite")
+    ledger = Ledger(folder / "ledger.sqlite", folder)
     ledger.migrate()
     try:
         yield ledger

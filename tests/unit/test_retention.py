@@ -130,7 +130,7 @@ def test_images_go_when_their_days_are_over_and_results_when_theirs_are(house: H
     (row,) = house.bench.rows(manifest)
     assert row["purged_at"] == row["files_gone_at"] == house.bench.clock.now
     assert row["purged_because"] == "its days are over (received, 10 days)"
-    assert Path(row["path"]).exists()
+    assert (house.bench.settings.node.data_folder / row["path"]).exists()
     house.bench.clock.advance(20 * DAY_S)
     assert house.purge() == 1
     assert (house.images, house.results) == (0, 0)
