@@ -18,7 +18,8 @@ what they left unwritten is written (sync) before the next one's turn. The JSON 
 `per_s` is the median of the rounds, and `rounds` the single figures; `cpu_ms` the CPU of the receiver's
 processes for one instance; `sender_cpu` the CPUs that the sender kept busy; `served` how many associations
 got an answer while time was taken; `left_s` how long writing took afterwards what was answered but not on
-disk. The null sink keeps nothing: what it reaches is the limit of the sender on this machine.
+disk. "node, late" is the node with ``reception.durability = "seal"``. The null sink keeps nothing: what it
+reaches is the limit of the sender on this machine.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from typing import Any
 from benchmarks.arguments import UNUSABLE, at_least
 from benchmarks.lean_sender import Sender
 from benchmarks.machine import machine
-from benchmarks.receivers import NODE, ORTHANC, SINK, STORESCP, Receiver, Running, cpu_s
+from benchmarks.receivers import LATE, NODE, ORTHANC, SINK, STORESCP, Receiver, Running, cpu_s
 from benchmarks.tables import line, shown, table
 from benchmarks.wire import PeerError, instance_bytes
 
@@ -62,7 +63,7 @@ class Run:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit status."""
     options = _parser().parse_args(arguments)
-    receivers = [one for one in (NODE, STORESCP, ORTHANC, SINK) if one.installed]
+    receivers = [one for one in (NODE, LATE, STORESCP, ORTHANC, SINK) if one.installed]
     rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.seconds)
     try:
         figures = measure(receivers, rounds, seconds)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -95,9 +96,10 @@ def cpu_s(pid: int) -> float:
 
 
 @contextmanager
-def _node(folder: Path) -> Iterator[Running]:
+def _node(folder: Path, durability: str = "ack") -> Iterator[Running]:
     nowhere = [("pacs", "NOWHERE", free_port())]
-    with running_node(folder, nowhere, callers=CALLERS, quiet_s=_QUIET_S) as node:
+    options = f'durability = "{durability}"'
+    with running_node(folder, nowhere, callers=CALLERS, quiet_s=_QUIET_S, reception_options=options) as node:
         if node.process is None:
             raise PeerError("the node did not start")
         yield Running(node.port, AE_TITLE, node.process.pid)
@@ -150,6 +152,7 @@ def _wait_for(port: int) -> None:
 
 
 NODE = Receiver("node", "file, its name and its row", _node)
+LATE = Receiver("node, late", "its row, but not the file", partial(_node, durability="seal"))
 STORESCP = Receiver("storescp", "nothing", _storescp, "storescp")
 ORTHANC = Receiver("Orthanc", "file, but not its name nor its row", _orthanc, "Orthanc")
 SINK = Receiver("null sink", "keeps nothing", _sink)

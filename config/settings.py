@@ -92,9 +92,18 @@ class SourceSettings(Section):
     """Port on which it listens for the answer; by default that of the peer of the same AE title."""
 
 
+class Durability(StrEnum):
+    """When received images are flushed to the disk."""
+
+    ACK = "ack"
+    SEAL = "seal"
+
+
 class ReceptionSettings(Section):
     """Limits and waits of the receiver."""
 
+    durability: Durability = Durability.ACK
+    """Flushed before each 0x0000, or only before sealing: a power cut loses what came till then."""
     quiet_s: Seconds = 3.0
     """A series is complete after so many seconds without an instance and without an open association."""
     cut_off_quiet_s: Seconds = 60.0
@@ -108,6 +117,11 @@ class ReceptionSettings(Section):
     """Below so much free space C-STORE is answered 0xA700 and nothing is stored."""
     commitment_answer_within_s: Seconds = 43200.0
     """For so long an archive is asked for what a sender wants committed; then the rest has failed."""
+
+    @property
+    def flushes_late(self) -> bool:
+        """Whether images are acknowledged before they are on the disk."""
+        return self.durability is Durability.SEAL
 
 
 class ModelSettings(Section):
@@ -212,7 +226,16 @@ class Settings(Section):
             + self.storage.cross_faults()
             + self._nested_storage()
             + self._lonely_storage()
+            + self._late_flushing()
         )
+
+    def _late_flushing(self) -> list[str]:
+        if self.storage.shared and self.reception.flushes_late:
+            return [
+                'reception.durability: found "seal", wanted "ack" with storage.shared: who seals a series '
+                "cannot flush what another machine received of it"
+            ]
+        return []
 
     def _lonely_storage(self) -> list[str]:
         if self.storage.shared and not self.ledger.url:

@@ -52,32 +52,23 @@ def write_durably(
     OSError
         The file system refused. Whatever is raised, also by the chunks, no part file is left.
     """
-    part = part or path.with_suffix(".part")
-    new: list[Path] = []
-    try:
-        try:
-            descriptor = _create(part)
-        except FileNotFoundError:
-            new = list(itertools.takewhile(lambda folder: not folder.is_dir(), path.parents))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = _create(part)
-        try:
-            for chunk in chunks:
-                _write_whole(descriptor, chunk)
-            os.fdatasync(descriptor)
-        finally:
-            os.close(descriptor)
-        if replace:
-            part.replace(path)
-        else:
-            _name_once(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
+    new = _put(path, chunks, part or path.with_suffix(".part"), replace=replace, flush=True)
     flush_folder(path.parent)
     for folder in new if enter_folders else ():
         flush_folder(folder.parent)
+
+
+def write_unflushed(path: Path, chunks: Iterable[Buffer]) -> None:
+    """Write a file so that it is there whole or not at all, as long as the power stays.
+
+    After a power cut it may be absent, shorter, or hold something else, until file and folder were flushed.
+
+    Raises
+    ------
+    OSError
+        The file system refused; no part file is left.
+    """
+    _put(path, chunks, path.with_suffix(".part"), replace=True, flush=False)
 
 
 def flush_file(descriptor: int) -> None:
@@ -97,6 +88,34 @@ def flush_folder(folder: Path) -> None:
 def disk_is_full(error: OSError) -> bool:
     """Return whether the disk, or the quota on it, is used up."""
     return error.errno in _DISK_IS_FULL
+
+
+def _put(path: Path, chunks: Iterable[Buffer], part: Path, *, replace: bool, flush: bool) -> list[Path]:
+    """Write the part file and give it its name; return the folders that had to be made."""
+    new: list[Path] = []
+    try:
+        try:
+            descriptor = _create(part)
+        except FileNotFoundError:
+            new = list(itertools.takewhile(lambda folder: not folder.is_dir(), path.parents))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = _create(part)
+        try:
+            for chunk in chunks:
+                _write_whole(descriptor, chunk)
+            if flush:
+                os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        if replace:
+            part.replace(path)
+        else:
+            _name_once(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    return new
 
 
 def _create(part: Path) -> int:

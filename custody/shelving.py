@@ -33,6 +33,8 @@ class Shelving:
         Whose files are in this spool.
     now
         Clock, seconds since 1970 UTC.
+    flush
+        Called with our id of a series before it is listed; False where its images are not safe yet.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class Shelving:
         holdings: Holdings,
         node: str = "",
         now: Callable[[], float] = time.time,
+        flush: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._ledger = ledger
         self._holdings = holdings
         self._spool = spool
         self._node = node
         self._now = now
+        self._flush = flush
         self._after = ""
 
     def step(self) -> int:
@@ -76,6 +80,8 @@ class Shelving:
             return False
 
     def _shelve(self, sealed: Sealed, now: float) -> bool:
+        if not self._flush(sealed.manifest.series_id):
+            return False
         folder = self._spool.series_folder(sealed.manifest.series_id)
         listed = replace(
             sealed.manifest,

@@ -10,6 +10,7 @@ Layout below the data folder::
     results/<job id>/result-set.json          what they are and how the job ended (`custody.result_set`)
     results/<job id>/receipts.jsonl           what became of their deliveries
     unrecorded/<time>-<name>                  complete files that the ledger did not know at start-up
+    unflushed                                 there while some received files may be so (`custody.late_flush`)
     reserve                                   space that is freed when the disk is full (`custody.reserve`)
     *.part                                    writes that were cut off; deleted at start-up
 """
@@ -24,7 +25,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from core.errors import DiskUnderFloor, SpoolDamaged, SpoolError, SpoolFull
-from custody.durable import Buffer, disk_is_full, flush_folder, write_durably
+from custody.durable import Buffer, disk_is_full, flush_file, flush_folder, write_durably, write_unflushed
 from custody.ledger.files import COPIES
 from custody.manifest import read_manifest
 from custody.reserve import Reserve
@@ -43,6 +44,8 @@ class Spool:
         Created where it does not exist.
     floor_bytes
         With less free space than this, nothing is received any more.
+    flush_received
+        Whether received files are flushed as they come; else `custody.late_flush` sees to it.
 
     Raises
     ------
@@ -50,7 +53,7 @@ class Spool:
         The folder cannot be created or written.
     """
 
-    def __init__(self, data_folder: Path, *, floor_bytes: int = 0) -> None:
+    def __init__(self, data_folder: Path, *, floor_bytes: int = 0, flush_received: bool = True) -> None:
         self.received = data_folder / "received"
         self.results = data_folder / "results"
         self.unrecorded = data_folder / "unrecorded"
@@ -58,6 +61,7 @@ class Spool:
         self.copies = data_folder / COPIES
         self._data_folder = data_folder
         self._floor_bytes = floor_bytes
+        self._flush_received = flush_received
         #: Folders whose entry in their parent is on disk.
         self._entered: set[Path] = set()
         try:
@@ -80,7 +84,7 @@ class Spool:
             )
 
     def keep_received(self, series_id: str, instance_id: str, parts: Iterable[Buffer]) -> Path:
-        """Store one received instance durably.
+        """Store one received instance, durably unless the spool flushes later.
 
         Parameters
         ----------
@@ -92,7 +96,7 @@ class Spool:
         Returns
         -------
         Path
-            The file; it survives a power cut when this returns.
+            The file. Unless the spool flushes later it survives a power cut when this returns.
 
         Raises
         ------
@@ -104,7 +108,35 @@ class Spool:
         _require_own_names(series_id, instance_id)
         chunks = list(parts)
         self.require_space(sum(len(chunk) for chunk in chunks))
-        return self._write(self.received / series_id / f"{instance_id}.dcm", chunks)
+        path = self.received / series_id / f"{instance_id}.dcm"
+        return self._write(path, chunks, flush=self._flush_received)
+
+    def flush_series(self, series_id: str) -> list[Path]:
+        """Flush the received files of a series; return those that the disk did not take.
+
+        Raises
+        ------
+        SpoolError
+            The folder cannot be flushed.
+        """
+        folder = self.series_folder(series_id)
+        lost: list[Path] = []
+        for path in sorted(folder.glob("*.dcm")):
+            try:
+                with path.open("rb") as file:
+                    flush_file(file.fileno())
+            except OSError:
+                lost.append(path)
+        try:
+            for parent in (folder, self.received) if folder.is_dir() else ():
+                flush_folder(parent)
+        except OSError as error:
+            raise SpoolError(f"{folder} cannot be flushed: {error.strerror}") from None
+        return lost
+
+    def move_aside(self, path: Path) -> None:
+        """Move a received file to ``unrecorded``: nobody relies on it, and nobody deletes it."""
+        path.replace(self.unrecorded / f"{path.parent.name}-{path.name}")
 
     def series_folder(self, series_id: str) -> Path:
         """Return where the files of a series are."""
@@ -231,15 +263,18 @@ class Spool:
     def _move_strangers(self, folder: Path, known: set[Path]) -> int:
         strangers = [path for path in folder.glob("*.dcm") if path.resolve() not in known]
         for stranger in strangers:
-            stranger.replace(self.unrecorded / f"{folder.name}-{stranger.name}")
+            self.move_aside(stranger)
         return len(strangers)
 
-    def _write(self, path: Path, chunks: list[Buffer]) -> Path:
+    def _write(self, path: Path, chunks: list[Buffer], *, flush: bool = True) -> Path:
         try:
             if not path.parent.is_dir():
                 self._entered.discard(path.parent)  # new, or purged since
-            write_durably(path, chunks, enter_folders=False)
-            self._enter(path.parent)
+            if flush:
+                write_durably(path, chunks, enter_folders=False)
+                self._enter(path.parent)
+            else:
+                write_unflushed(path, chunks)
         except OSError as error:
             if disk_is_full(error):
                 self.reserve.free()

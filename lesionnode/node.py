@@ -12,6 +12,7 @@ from config import DimsePeerSettings, PeerSettings, Settings
 from core.log import get_logger
 from custody.doorbell import ring
 from custody.holdings import Holdings
+from custody.late_flush import LateFlush
 from custody.ledger import Ledger, new_id, services
 from custody.shelving import Shelving
 from custody.spool import Spool
@@ -103,8 +104,12 @@ class Node:
         )
         if Role.ANALYSE in self._roles:
             require_models(self._settings)
-        floor_bytes = self._settings.reception.disk_floor_mb * 2**20
-        spool = Spool(self._settings.node.data_folder, floor_bytes=floor_bytes)
+        limits = self._settings.reception
+        spool = Spool(
+            self._settings.node.data_folder,
+            floor_bytes=limits.disk_floor_mb * 2**20,
+            flush_received=not limits.flushes_late,
+        )
         for role in sorted(self._roles):
             self._held.callback(take_lock(self._settings, role).close)
         ledger = open_ledger(self._settings)
@@ -134,12 +139,21 @@ class Node:
         taking = Reception(spool, ledger, node, bring_manifests=holdings.bring_manifests)
         self._receiver = Receiver(self._settings, ledger, taking, self._process(Role.RECEIVE))
         self._receiver.start()
-        shelving = Shelving(ledger, spool, holdings, node)
-        self._loops.append(self._completion_loop(ledger, holdings))
+        flush = self._flushing(ledger, spool)
+        shelving = Shelving(ledger, spool, holdings, node, flush=flush)
+        self._loops.append(self._completion_loop(ledger, holdings, flush))
         self._loops.append(self._loop(SHELVING_BELL, lambda: shelving.step() > 0, _SHELVING_POLL_S))
         self._loops.append(retention_loop(self._settings, ledger, spool, holdings))
         if self._settings.answers_commitment:
             self._loops.append(self._answer_loop(ledger))
+
+    def _flushing(self, ledger: Ledger, spool: Spool) -> Callable[[str], bool]:
+        """Return what is to be done before the images of a series are relied upon."""
+        if not self._settings.reception.flushes_late:
+            return lambda _: True
+        reason = 'reception.durability = "seal": a power cut loses images of series that are not sealed yet'
+        get_logger().warning("acknowledged_before_flushed", reason=reason)
+        return LateFlush(ledger, spool, node_name(self._settings)).flush
 
     def _start_delivering(self, ledger: Ledger, holdings: Holdings) -> None:
         corrections = Corrections(ledger, Spool(self._settings.node.data_folder))
@@ -198,8 +212,8 @@ class Node:
     def _loop(self, name: str, step: Callable[[], bool], poll_s: float) -> Loop:
         return Loop(name, self._settings.node.data_folder, step, lambda: poll_s)
 
-    def _completion_loop(self, ledger: Ledger, holdings: Holdings) -> Loop:
-        completion = Completion(self._settings, ledger, holdings)
+    def _completion_loop(self, ledger: Ledger, holdings: Holdings, flush: Callable[[str], bool]) -> Loop:
+        completion = Completion(self._settings, ledger, holdings, flush=flush)
         clock = ClockWatch(ledger)
         return Loop(
             COMPLETION_BELL,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from config import Settings
 from core.log import get_logger
+from custody.late_flush import LateFlush
 from custody.ledger import (
     Ledger,
     commitment_requests,
@@ -44,6 +45,8 @@ def recover(ledger: Ledger, spool: Spool, settings: Settings, roles: Collection[
             reception.adopt_rows(ledger, node_name(settings))
         found["commitment_requests_released"] = commitment_requests.release_owners(ledger, dead, now)
         found |= _swept(ledger, spool, settings, now)
+        late_flush = LateFlush(ledger, spool, node_name(settings))
+        found["files_not_on_disk"] = late_flush.take_up(goes_on=settings.reception.flushes_late)
     if Role.ANALYSE in roles:
         dead = _dead_owners(ledger, settings, Role.ANALYSE)
         found["jobs_released"] = jobs.release_owners(ledger, dead, now)

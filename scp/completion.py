@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -73,6 +73,8 @@ class Completion:
         The ledger; whether what is sealed has to be published.
     now
         Clock, seconds since 1970 UTC.
+    flush
+        Called with our id of a series before it is sealed; False where its images are not safe yet.
     """
 
     def __init__(
@@ -81,11 +83,13 @@ class Completion:
         ledger: Ledger,
         holdings: Holdings,
         now: Callable[[], float] = time.time,
+        flush: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._holdings = holdings
         self._now = now
+        self._flush = flush
         self._since = now()
 
     def step(self) -> int:
@@ -97,12 +101,13 @@ class Completion:
         settled = settle_late_sources(self._ledger, destinations(self._settings), now)
         if settled:
             get_logger().info("deliveries_added_for_second_sender", deliveries=settled)
-        if not any(self._is_quiet(one, now) for one in waiting):
+        quiet = [one for one in waiting if self._is_quiet(one, now)]
+        if not quiet:
             return 0
         reception.close_dead_associations(self._ledger, now - _DEAD_AFTER_S, now)
-        unknown = {one.series_id for one in waiting if not self._all_is_known(one)}
+        prepared = {one.series_id: one.count for one in quiet if self._is_prepared(one)}
         with self._ledger.write() as connection:
-            sealed = self._seal_complete(connection, unknown, now)
+            sealed = self._seal_complete(connection, prepared, now)
         for sealing in sealed:
             get_logger().info(
                 "series_sealed",
@@ -141,25 +146,34 @@ class Completion:
     def _is_quiet(self, one: OpenSeries, now: float) -> bool:
         return now - self._heard_of_at(one) >= self._quiet_s(one)
 
-    def _all_is_known(self, one: OpenSeries) -> bool:
-        """Bring what other machines have listed of a series and its study; False where that does not work.
+    def _is_prepared(self, one: OpenSeries) -> bool:
+        """Do what is too slow for the transaction; False where that does not work.
 
-        Nothing can be decided about it then; the others go on.
+        Nothing can be decided about the series then; the others go on.
         """
-        if not self._holdings.shared:
-            return True
         try:
+            self._bring_what_others_know(one)
+            return self._flush(one.series_id)
+        except SpoolError as error:
+            get_logger().error("series_not_sealed", series=one.series_id, reason=str(error))
+            return False
+
+    def _bring_what_others_know(self, one: OpenSeries) -> None:
+        """Bring what other machines have listed of a series and its study."""
+        if self._holdings.shared:
             with self._ledger.read() as connection:
                 sealed = completion.sealed_series_of(connection, one.study_instance_uid, one.patient_digest)
             for series_id in sealed:
                 self._holdings.bring_manifests(series_id)
-        except SpoolError as error:
-            get_logger().error("series_not_sealed", series=one.series_id, reason=str(error))
-            return False
-        return True
 
-    def _seal_complete(self, connection: Connection, unknown: Collection[str], now: float) -> list[Sealing]:
-        """Decide and seal inside one transaction, so that no instance slips in between."""
+    def _seal_complete(
+        self, connection: Connection, prepared: Mapping[str, int], now: float
+    ) -> list[Sealing]:
+        """Decide and seal inside one transaction, so that no instance slips in between.
+
+        A series of which something came since it was prepared has to wait for its next turn; `prepared` says
+        how many instances each had.
+        """
         completion.lock_sealing(connection)
         busy = completion.busy_callers(connection, now - _DEAD_AFTER_S)
         lock_series(connection, {one.series_id for one in completion.open_series(connection)})
@@ -167,7 +181,7 @@ class Completion:
         complete = [
             one
             for one in waiting
-            if one.series_id not in unknown
+            if prepared.get(one.series_id) == one.count
             and self._is_quiet(one, now)
             and not _more_may_come(one, busy, self._heard_of_at(one) + self._quiet_s(one))
         ]

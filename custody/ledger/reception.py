@@ -290,6 +290,15 @@ def recorded_paths(ledger: Ledger, node: str) -> Iterator[Path]:
             yield Path(row.path)
 
 
+def unsealed_contents(ledger: Ledger, node: str) -> list[tuple[Path, str]]:
+    """Return file and digest of the data set of every instance in a node's spool that no generation holds."""
+    written = select(instance.c.path, instance.c.sha256).where(
+        instance.c.node == node, instance.c.generation.is_(None), instance.c.sha256 != ""
+    )
+    with ledger.read() as connection:
+        return [(Path(row.path), row.sha256) for row in connection.execute(written)]
+
+
 def known_in(connection: Connection, series_id: str, sop_instance_uid: str) -> Mapping[str, str | None]:
     """Return what `known_contents` returns, inside a transaction."""
     rows = connection.execute(

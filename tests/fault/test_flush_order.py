@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.helpers.system_calls import Call, calls_in, tracing, wait_for_end
 pytestmark = [pytest.mark.fault, LEAVES_SOCKETS]
 
 FIRST, SECOND = (str(ct_image(number).SOPInstanceUID) for number in (1, 2))
+SEALED = "series_sealed"
 STEPS = (
     "flush of the file",
     "rename",
@@ -42,26 +44,34 @@ class Trace:
 
 
 @pytest.fixture(scope="module")
-def trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trace]:
-    """Run a node under strace, send it two instances, and stop it."""
-    folder = tmp_path_factory.mktemp("traced")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    """Trace a node as it is by default, which seals nothing meanwhile."""
+    return traced(tmp_path_factory.mktemp("traced"), quiet_s=3600.0)
+
+
+@pytest.fixture(scope="module")
+def late_trace(tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    """Trace a node that flushes when a series is sealed, until that is done."""
+    options = 'durability = "seal"'
+    return traced(tmp_path_factory.mktemp("late"), quiet_s=0.5, reception_options=options, until=SEALED)
+
+
+def traced(folder: Path, until: str = "", **options: Any) -> Trace:
+    """Run a node under strace, send it two instances, wait until it says so, and stop it."""
     output = folder / "trace"
-    node = RunningNode(
-        folder / "node",
-        [("pacs", "NOWHERE", free_port())],
-        quiet_s=3600.0,
-        launcher=tracing(require_tracer(), output),
-    )
+    launcher = tracing(require_tracer(), output)
+    node = RunningNode(folder / "node", [("pacs", "NOWHERE", free_port())], launcher=launcher, **options)
     node.start()
     try:
         statuses = Scanner(node.port, calling="SCANNER").send_images([ct_image(1), ct_image(2)])
         assert statuses == [0x0000, 0x0000]
+        node.wait(lambda: not until or any(event["event"] == until for event in node.log), 60)
     finally:
         node.stop()
     assert node.process is not None
     wait_for_end(output, node.process.pid)
     with output.open(encoding="utf-8", errors="replace") as lines:
-        yield Trace(calls_in(lines))
+        return Trace(calls_in(lines))
 
 
 def test_an_instance_is_on_disk_before_it_is_acknowledged(trace: Trace) -> None:
@@ -89,3 +99,27 @@ def test_a_step_after_the_answer_is_too_late(trace: Trace, step: str) -> None:
     after = next(call.ended for call in trace.calls if is_success(call, FIRST)) + 1
     late = [replace(call, began=after, ended=after) if does(call) else call for call in trace.calls]
     assert step in missing_steps(late, FIRST)
+
+
+def test_flushed_late_is_named_for_what_it_is(late_trace: Trace) -> None:
+    """With durability = "seal" the ledger is on disk at the answer, and the image is not."""
+    missing = [step for step in STEPS[:4] if step != "rename"]
+    assert missing_steps(late_trace.calls, FIRST) == missing
+
+
+@pytest.mark.parametrize("uid", [FIRST, SECOND])
+def test_flushed_late_is_flushed_before_the_series_is_sealed(late_trace: Trace, uid: str) -> None:
+    """Each image, its folder and the folder of that are on disk before the ledger holds a job."""
+    calls = late_trace.calls
+    kept = Kept.of(calls, uid)
+    sealed = min(
+        call.began for call in calls if call.file.endswith("-wal") and b"2 images; " in b"".join(call.texts)
+    )
+    flushed = [
+        call.file
+        for call in calls
+        if call.name == "fsync" and kept.written < call.began and call.ended < sealed
+    ]
+    folder = PurePath(kept.final).parent
+    assert {kept.final, str(folder), str(folder.parent)} <= set(flushed)
+    assert flushed.index(kept.final) < flushed.index(str(folder))

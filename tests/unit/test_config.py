@@ -185,6 +185,16 @@ def test_shared_storage_is_a_folder_or_a_bucket(shared: str) -> None:
     assert settings.storage.folder == (Path("/mnt/lesion-node") if "mnt" in shared else None)
 
 
+def test_late_flushing_is_for_one_machine() -> None:
+    """Who seals a series cannot flush the files of another machine."""
+    shared = {"STORAGE__SHARED": "/mnt/lesion-node", "LEDGER__URL": "postgresql+psycopg://u@db/ledger"}
+    variables = {f"LESION_NODE__{key}": value for key, value in shared.items()}
+    with pytest.raises(ConfigurationError, match=r'reception\.durability: found "seal", wanted "ack"'):
+        load_settings(EXAMPLE, {**variables, "LESION_NODE__RECEPTION__DURABILITY": "seal"})
+    with pytest.raises(ConfigurationError, match=r"reception\.durability"):
+        load_settings(EXAMPLE, {"LESION_NODE__RECEPTION__DURABILITY": "never"})
+
+
 def test_shared_storage_without_a_shared_ledger_is_a_fault() -> None:
     """Several machines cannot share one SQLite file."""
     with pytest.raises(ConfigurationError, match=r"ledger\.url: missing, wanted the PostgreSQL database"):
