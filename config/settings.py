@@ -230,12 +230,17 @@ class Settings(Section):
         )
 
     def _late_flushing(self) -> list[str]:
-        if self.storage.shared and self.reception.flushes_late:
-            return [
-                'reception.durability: found "seal", wanted "ack" with storage.shared: who seals a series '
-                "cannot flush what another machine received of it"
-            ]
-        return []
+        found = 'reception.durability: found "seal", wanted "ack"'
+        if not self.reception.flushes_late:
+            return []
+        faults = []
+        if self.storage.shared:
+            faults.append(
+                f"{found} with storage.shared: who seals a series cannot flush what another machine has of it"
+            )
+        if any(source.storage_commitment is CommitmentRule.HERE for source in self.sources):
+            faults.append(f'{found} with storage_commitment = "here": this node is declared to keep images')
+        return faults
 
     def _lonely_storage(self) -> list[str]:
         if self.storage.shared and not self.ledger.url:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, select
 
 from core.domain import SeriesKey
 from core.errors import SpoolDamaged
+from custody.late_flush import MARK
 from custody.ledger import Ledger, anew, anew_results
 from custody.ledger.reception import OTHER_CONTENT, NewInstance, known_in
 from custody.ledger.tables import instance
@@ -110,6 +111,12 @@ class Rebuilding:
         with self._ledger.write() as connection:
             anew_results.close_gaps(connection, self._committing, self._now())
             self._rebuilt.series = anew.count_series(connection)
+        if self._rebuilt.images_open and (self._spool.received.parent / MARK).exists():
+            self._rebuilt.faults.append(
+                f"{self._rebuilt.images_open} images may never have been flushed "
+                '(reception.durability = "seal"), and no digest says whether they are whole: '
+                "after a power cut have their series sent again"
+            )
         return self._rebuilt
 
     def _parents(self) -> tuple[Path, Path]:

@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from core.errors import DiskUnderFloor, SpoolDamaged, SpoolError, SpoolFull
-from custody.durable import Buffer, disk_is_full, flush_file, flush_folder, write_durably, write_unflushed
+from custody.durable import Buffer, disk_is_full, flush_folder, write_durably, write_unflushed
 from custody.ledger.files import COPIES
 from custody.manifest import read_manifest
 from custody.reserve import Reserve
@@ -110,29 +110,6 @@ class Spool:
         self.require_space(sum(len(chunk) for chunk in chunks))
         path = self.received / series_id / f"{instance_id}.dcm"
         return self._write(path, chunks, flush=self._flush_received)
-
-    def flush_series(self, series_id: str) -> list[Path]:
-        """Flush the received files of a series; return those that the disk did not take.
-
-        Raises
-        ------
-        SpoolError
-            The folder cannot be flushed.
-        """
-        folder = self.series_folder(series_id)
-        lost: list[Path] = []
-        for path in sorted(folder.glob("*.dcm")):
-            try:
-                with path.open("rb") as file:
-                    flush_file(file.fileno())
-            except OSError:
-                lost.append(path)
-        try:
-            for parent in (folder, self.received) if folder.is_dir() else ():
-                flush_folder(parent)
-        except OSError as error:
-            raise SpoolError(f"{folder} cannot be flushed: {error.strerror}") from None
-        return lost
 
     def move_aside(self, path: Path) -> None:
         """Move a received file to ``unrecorded``: nobody relies on it, and nobody deletes it."""

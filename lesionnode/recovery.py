@@ -78,9 +78,8 @@ def _swept(ledger: Ledger, spool: Spool, settings: Settings, now: float) -> dict
     here = [path for path in recorded if path.is_relative_to(spool.received)]
     missing = [path for path in here if not path.exists()]
     if missing:
-        reception.mark_missing(ledger, node, missing)
-        what = f"{len(missing)} received files are gone from the spool: have their series sent again"
-        _note(ledger, IncidentKind.FILES_MISSING, "data folder", what)
+        why = "received files are gone from the spool: have their series sent again"
+        reception.mark_missing(ledger, node, missing, why, now)
     _touch(mark, now)
     return {"part_files_deleted": parts, "files_unrecorded": strangers, "files_missing": len(missing)}
 

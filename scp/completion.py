@@ -101,11 +101,10 @@ class Completion:
         settled = settle_late_sources(self._ledger, destinations(self._settings), now)
         if settled:
             get_logger().info("deliveries_added_for_second_sender", deliveries=settled)
-        quiet = [one for one in waiting if self._is_quiet(one, now)]
-        if not quiet:
+        if not any(self._is_quiet(one, now) for one in waiting):
             return 0
         reception.close_dead_associations(self._ledger, now - _DEAD_AFTER_S, now)
-        prepared = {one.series_id: one.count for one in quiet if self._is_prepared(one)}
+        prepared = {one.series_id: one.count for one in waiting if self._is_prepared(one, now)}
         with self._ledger.write() as connection:
             sealed = self._seal_complete(connection, prepared, now)
         for sealing in sealed:
@@ -146,14 +145,14 @@ class Completion:
     def _is_quiet(self, one: OpenSeries, now: float) -> bool:
         return now - self._heard_of_at(one) >= self._quiet_s(one)
 
-    def _is_prepared(self, one: OpenSeries) -> bool:
-        """Do what is too slow for the transaction; False where that does not work.
+    def _is_prepared(self, one: OpenSeries, now: float) -> bool:
+        """Do what is too slow for the transaction; False where the series is not to be sealed now.
 
-        Nothing can be decided about the series then; the others go on.
+        Also where that does not work: nothing can be decided about it then, and the others go on.
         """
         try:
-            self._bring_what_others_know(one)
-            return self._flush(one.series_id)
+            self._bring_what_others_know(one)  # quiet or not: another one of its scan may be
+            return self._is_quiet(one, now) and self._flush(one.series_id)
         except SpoolError as error:
             get_logger().error("series_not_sealed", series=one.series_id, reason=str(error))
             return False

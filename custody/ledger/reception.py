@@ -11,8 +11,11 @@ from sqlalchemy import ColumnElement, Connection, and_, select
 
 from core.domain import SeriesKey
 from core.errors import SeriesForgotten
+from core.log import get_logger
+from custody.ledger import incidents
 from custody.ledger.dialect import insert_new
 from custody.ledger.engine import Ledger, new_id
+from custody.ledger.incidents import IncidentKind
 from custody.ledger.instances import contents_under
 from custody.ledger.tables import association, instance, result_object, series, series_source
 
@@ -263,15 +266,36 @@ def is_own_result(ledger: Ledger, sop_instance_uid: str) -> bool:
         return connection.execute(found).first() is not None
 
 
-def mark_missing(ledger: Ledger, node: str, paths: Collection[Path]) -> None:
-    """Take note that files of a node are gone, so that a resend of them is stored again."""
+def mark_missing(ledger: Ledger, node: str, paths: Collection[Path], why: str, now: float) -> int:
+    """Take note that files of a node are gone, so that a resend of them is stored again.
+
+    Parameters
+    ----------
+    ledger, node, paths
+        Whose files.
+    why
+        What follows their number in the incident.
+    now
+        Seconds since 1970 UTC.
+
+    Returns
+    -------
+    int
+        How many were not known to be gone.
+    """
     with ledger.write() as connection:
-        for path in paths:
-            connection.execute(
-                instance.update()
-                .where(instance.c.node == node, instance.c.path == str(path))
-                .values(sha256="", set_aside=FILE_MISSING)
-            )
+        gone = sum(_mark_missing(connection, node, path) for path in paths)
+        if gone:
+            incidents.note(connection, IncidentKind.FILES_MISSING, "data folder", f"{gone} {why}", now)
+    if gone:
+        get_logger().error(IncidentKind.FILES_MISSING.value, subject="data folder", reason=f"{gone} {why}")
+    return gone
+
+
+def _mark_missing(connection: Connection, node: str, path: Path) -> int:
+    row = (instance.c.node == node) & (instance.c.path == str(path)) & (instance.c.sha256 != "")
+    changed = instance.update().where(row).values(sha256="", set_aside=FILE_MISSING)
+    return connection.execute(changed).rowcount
 
 
 def adopt_rows(ledger: Ledger, node: str) -> None:
@@ -290,13 +314,14 @@ def recorded_paths(ledger: Ledger, node: str) -> Iterator[Path]:
             yield Path(row.path)
 
 
-def unsealed_contents(ledger: Ledger, node: str) -> list[tuple[Path, str]]:
-    """Return file and digest of the data set of every instance in a node's spool that no generation holds."""
+def recorded_contents(ledger: Ledger, node: str, series_id: str | None = None) -> dict[Path, str]:
+    """Return the digest of the data set of every instance of a node that has a row and a file, by file."""
+    of_series = [instance.c.series_id == series_id] if series_id is not None else []
     written = select(instance.c.path, instance.c.sha256).where(
-        instance.c.node == node, instance.c.generation.is_(None), instance.c.sha256 != ""
+        instance.c.node == node, instance.c.sha256 != "", *of_series
     )
     with ledger.read() as connection:
-        return [(Path(row.path), row.sha256) for row in connection.execute(written)]
+        return {Path(row.path): row.sha256 for row in connection.execute(written)}
 
 
 def known_in(connection: Connection, series_id: str, sop_instance_uid: str) -> Mapping[str, str | None]:

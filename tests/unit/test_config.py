@@ -191,6 +191,10 @@ def test_late_flushing_is_for_one_machine() -> None:
     variables = {f"LESION_NODE__{key}": value for key, value in shared.items()}
     with pytest.raises(ConfigurationError, match=r'reception\.durability: found "seal", wanted "ack"'):
         load_settings(EXAMPLE, {**variables, "LESION_NODE__RECEPTION__DURABILITY": "seal"})
+    late = {"LESION_NODE__RECEPTION__DURABILITY": "seal"}
+    assert load_settings(EXAMPLE, late).reception.flushes_late
+    with pytest.raises(ConfigurationError, match=r'wanted "ack" with storage_commitment = "here"'):
+        load_settings(EXAMPLE, {**late, "LESION_NODE__SOURCES__0__STORAGE_COMMITMENT": "here"})
     with pytest.raises(ConfigurationError, match=r"reception\.durability"):
         load_settings(EXAMPLE, {"LESION_NODE__RECEPTION__DURABILITY": "never"})
 

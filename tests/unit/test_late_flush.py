@@ -6,15 +6,17 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import func, select
 
 from config import Settings
+from core.errors import LedgerUnavailable
 from custody.holdings import Holdings
 from custody.late_flush import MARK, LateFlush
-from custody.ledger import Ledger
+from custody.ledger import Ledger, reception
 from custody.ledger.tables import incident, job, manifest
 from custody.shelving import Shelving
 from custody.spool import Spool
@@ -133,18 +135,96 @@ def test_what_the_disk_does_not_take_counts_as_never_received(station: LateStati
     assert len(station.files()) == before + 1
 
 
+def test_a_file_that_is_gone_counts_as_never_received(station: LateStation) -> None:
+    """Whoever took it: a job never lists an image that is not there."""
+    station.receive(images())
+    station.files()[0].unlink()
+    station.clock.advance(100)
+    assert [station.complete(), station.complete()] == [0, 1]
+    assert station.count("incidents") == 1
+
+
+def test_too_many_open_files_are_no_loss(station: LateStation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be asked is asked again."""
+    station.receive(images())
+    station.clock.advance(100)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refuse)
+        assert station.complete() == 0
+    assert len(station.files()) == 4
+    assert station.complete() == 1
+
+
+def test_a_loss_that_could_not_be_recorded_is_not_forgotten(
+    station: LateStation, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second flush of the same file would succeed, and mean nothing."""
+    station.receive(images())
+    late_flush = station.late_flush
+    disk.refuses.add(station.files()[1])
+    station.clock.advance(100)
+    with monkeypatch.context() as patched:
+        patched.setattr(reception, "mark_missing", Mock(side_effect=LedgerUnavailable("busy")))
+        assert station.complete(late_flush.flush) == 0
+    assert station.complete(late_flush.flush) == 0
+    assert station.count("incidents") == 1
+    assert station.complete(late_flush.flush) == 1
+
+
+def test_a_folder_that_was_refused_once_is_not_asked_again(station: LateStation, disk: Disk) -> None:
+    """Names may be lost, nobody knows which: the next start compares, until then nothing is sealed."""
+    station.receive(images())
+    late_flush = station.late_flush
+    disk.refuses |= {station.files()[0].parent, station.files()[1]}
+    station.clock.advance(100)
+    assert [station.complete(late_flush.flush) for _ in range(3)] == [0, 0, 0]
+    assert len(station.files()) == 3
+    assert station.count("incidents") == 1
+
+
+def test_what_is_flushed_is_not_flushed_again(station: LateStation, disk: Disk) -> None:
+    """A series that stays open is looked at every second."""
+    late_flush = station.late_flush
+    first, *rest = images()
+    station.receive(rest)
+    series_id = station.files()[0].parent.name
+    assert late_flush.flush(series_id)
+    disk.flushed.clear()
+    assert late_flush.flush(series_id)
+    assert disk.flushed == []
+    before = set(station.files())
+    station.receive([first])
+    assert late_flush.flush(series_id)
+    (new,) = set(station.files()) - before
+    assert disk.flushed == [new, new.parent, station.spool.received]
+
+
+def test_a_file_without_a_row_is_left_alone(station: LateStation, disk: Disk) -> None:
+    """It was not answered yet; its row comes in a moment."""
+    station.receive(images())
+    under_way = station.files()[0].with_name("under-way.dcm")
+    under_way.write_bytes(b"x")
+    disk.refuses.add(under_way)
+    assert station.late_flush.flush(under_way.parent.name)
+    assert under_way.exists()
+
+
 def test_a_series_of_which_something_came_meanwhile_waits(station: LateStation) -> None:
     """What arrived during the flush was not flushed with the rest."""
     first, *rest = images()
     station.receive(rest)
     station.clock.advance(100)
 
-    def flush(_series_id: str) -> bool:
+    def flush(series_id: str) -> bool:
         now = station.clock.now
         station.clock.now = now - 50  # it began before, and its row comes only now
         station.receive([first])
         station.clock.now = now
-        return True
+        return station.late_flush.flush(series_id)
 
     assert station.complete(flush) == 0
     assert station.complete() == 1

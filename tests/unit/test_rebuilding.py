@@ -19,6 +19,7 @@ from core.domain import (
     SeriesKey,
     StudyInstanceUID,
 )
+from custody.late_flush import MARK
 from custody.ledger import Ledger, corrected_results, deliveries, jobs, new_id
 from custody.ledger.deliveries import Attempted
 from custody.ledger.states import DeliveryState, JobState
@@ -160,6 +161,18 @@ def test_a_damaged_result_set_is_named(ledger: Ledger, tmp_path: Path) -> None:
     rebuilt = station.rebuild()._rebuilt
     assert "analysed again" in rebuilt.faults[0]
     assert (rebuilt.series, rebuilt.manifests, rebuilt.results) == (1, 1, 0)
+
+
+def test_images_that_may_never_have_been_flushed_are_named(ledger: Ledger, tmp_path: Path) -> None:
+    """Their digests were in the ledger that is gone: whether they are whole nobody can say."""
+    station = Station(tmp_path, ledger)
+    station.receive(ct_series(3))
+    station.lose_ledger()
+    assert not station.rebuild()._rebuilt.faults
+    (tmp_path / MARK).touch()
+    station.lose_ledger()
+    (fault,) = station.rebuild()._rebuilt.faults
+    assert fault.startswith("3 images may never have been flushed")
 
 
 def test_objects_under_a_corrected_identity_are_taken_up(ledger: Ledger, tmp_path: Path) -> None:
