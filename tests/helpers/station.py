@@ -127,7 +127,12 @@ class Station:
     ) -> str:
         """Bring the newest job to an end whose objects are of these kinds; return its id."""
         with self.ledger.write() as connection:
-            newest = connection.execute(select(job.c.id).order_by(job.c.sealed_at.desc(), job.c.state.desc()))
+            # Series that were open are sealed in the same moment: the one that came last is meant.
+            newest = connection.execute(
+                select(job.c.id)
+                .join_from(job, series)
+                .order_by(job.c.sealed_at.desc(), job.c.state.desc(), series.c.first_received_at.desc())
+            )
             connection.execute(job.update().where(job.c.id == newest.scalars().first()).values(due_at=0))
         claimed = jobs.claim(self.ledger, "w", lease_s=60, max_attempts=3, now=self.clock.now)
         assert claimed is not None
@@ -169,6 +174,9 @@ class Station:
 
     def bring(self, stage: str, name: str) -> None:
         """Bring a new series of a new study to a stage."""
+        if stage == "not shelved":
+            # What stood open must not share its fate: without manifest and result nothing says it was sealed.
+            self.seal()
         images = ct_series(3, study=name)
         if stage == "aside":
             report = dose_report()
