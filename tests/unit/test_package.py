@@ -198,7 +198,9 @@ def test_without_s3fs_the_message_says_how_to_install_it() -> None:
         "SharedStorage.open('s3://bucket')\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert "needs the package s3fs" in run.stderr.splitlines()[-1]
+    last_line = run.stderr.splitlines()[-1]
+    assert last_line.startswith("core.errors.ConfigurationError: ")
+    assert "needs the package s3fs" in last_line
 
 
 def test_a_store_that_replaces_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
