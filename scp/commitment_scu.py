@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -70,7 +71,13 @@ def ask(
     PeerRefused
         The peer does not take such requests, or not this one.
     """
-    handlers = [(evt.EVT_N_EVENT_REPORT, lambda event: (reports.take(event, peer.name), None))]
+    answers = _Answers()
+
+    def take(event: Any) -> tuple[int, None]:
+        answers.owed()
+        return reports.take(event, peer.name), None
+
+    handlers = [(evt.EVT_N_EVENT_REPORT, take)]
     # With Verification beside it the association stands even where the peer knows no commitment, and the
     # reason can be told from others.
     contexts = wire.CONTEXTS + [(str(Verification), transfer) for _, transfer in wire.CONTEXTS]
@@ -82,6 +89,7 @@ def ask(
                 f'"{calling}", or set storage_commitment = false in its [[peers]] block'
             )
         _serve_early_reports(association)
+        answers.watch(association)
         action = wire.request(transaction_uid, items)
         try:
             answer, _ = association.send_n_action(
@@ -100,7 +108,43 @@ def ask(
                 f"{f' ({words})' if words else ''}",
                 status,
             )
-        yield association
+        try:
+            yield association
+        finally:
+            answers.wait(float(association.dimse_timeout or REPORT_WAIT_S))
+
+
+class _Answers:
+    """Knows whether a report on this association still waits for its answer.
+
+    pynetdicom lets an association be released while a report on it is being recorded; the answer that follows
+    would then break its state machine, and the peer would never hear that its report arrived.
+    """
+
+    def __init__(self) -> None:
+        self._given = threading.Event()
+        self._given.set()
+
+    def owed(self) -> None:
+        """Note that a report came."""
+        self._given.clear()
+
+    def watch(self, association: Any) -> None:
+        """Find out from an association when answers have been handed over for sending."""
+        plain = association.dimse.send_msg
+
+        def send_msg(primitive: Any, context_id: int) -> None:
+            try:
+                plain(primitive, context_id)
+            finally:
+                if isinstance(primitive, N_EVENT_REPORT):
+                    self._given.set()
+
+        association.dimse.send_msg = send_msg
+
+    def wait(self, longest_s: float) -> None:
+        """Wait until no answer is owed."""
+        self._given.wait(longest_s)
 
 
 def _serve_early_reports(association: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
@@ -16,8 +18,9 @@ from custody.ledger import commitments
 from custody.ledger.tables import commitment_transaction, delivery, incident, instance
 from custody.spool import Spool
 from scp import commitment_wire as wire
+from scp.commitment_reports import ReportTaker
 from scp.commitment_scu import CommitmentAsker
-from tests.helpers.commitment import ScriptedArchive, receiving, send_report
+from tests.helpers.commitment import ScriptedArchive, receiving, send_report, until
 from tests.helpers.dicom_peers import CT_CONTEXT, LEAVES_SOCKETS, Scanner, ScriptedPacs, contexts_for
 from tests.helpers.instances import Clock, fresh_ledger, peer, settings_for, source
 from tests.helpers.office import PLAIN, Office, commitments_of, deliver
@@ -92,6 +95,24 @@ def test_a_report_on_the_same_association_is_taken(office: Office, reports: str)
     ((transaction_uid, items),) = pacs.asked
     assert (noted, len(items), pacs.answers) == ([transaction_uid], 2, [0x0000])
     assert states(office) == ["committed", "committed"]
+
+
+def test_the_association_stands_until_the_report_is_answered(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report is in the ledger a moment before its answer leaves; the peer hears it all the same."""
+    record = ReportTaker.take
+
+    def take_time(self: ReportTaker, event: Any, peer: str) -> int:
+        status = record(self, event, peer)
+        time.sleep(0.3)
+        return status
+
+    monkeypatch.setattr(ReportTaker, "take", take_time)
+    with ScriptedArchive(reports="same") as pacs:
+        assert ask(office, pacs, report_wait_s=5) == 2
+        until(lambda: pacs.answers)
+    assert pacs.answers == [0x0000]
 
 
 def test_a_report_on_a_new_association_is_taken(office: Office) -> None:
