@@ -35,6 +35,14 @@ class Canvas:
         self._row_low, self._row_high = _extent(coordinates, 1, rows)
         self._column_low, self._column_high = _extent(coordinates, 0, columns)
 
+    def over(self, points: Points) -> Canvas:
+        """Return a canvas of the same pixels whose centres are other points of the anatomy."""
+        if points is self.points:
+            return self
+        other = Canvas(points, self.pixel_mm, 0.0)
+        other.hu_yx = self.hu_yx
+        return other
+
     def window(self, low_mm: Sequence[float], high_mm: Sequence[float]) -> Window | None:
         """Return rows and columns that a box can touch, None where it misses the plane."""
         low = np.subtract(low_mm, self.pixel_mm)[:, None]

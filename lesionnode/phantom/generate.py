@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from core.geometry import Geometry
 from core.uid import derived_uid
 from lesionnode.phantom import thorax
 from lesionnode.phantom.patient import InView, Patient, PlaneShares
-from lesionnode.phantom.shapes import FloatArray, Points
+from lesionnode.phantom.shapes import FloatArray, Points, vector
 from lesionnode.phantom.spec import (
     LesionTruth,
     PatientPosition,
@@ -52,16 +53,17 @@ def generate_phantom(spec: PhantomSpec | None = None) -> Phantom:
     """
     spec = PhantomSpec() if spec is None else spec
     geometry = scan_geometry(spec)
+    anatomy = replace(geometry, affine_lps=_out_of_pose(spec) @ geometry.affine_lps)
     patient = Patient.of(spec)
     hu = np.empty(spec.shape_zyx, dtype=np.int16)
     lungs = np.empty(spec.shape_zyx, dtype=np.uint8)
     lesions = np.empty(spec.shape_zyx, dtype=np.uint8)
     for k in range(spec.shape_zyx[0]):
-        shares = _slice_shares(patient, geometry, k)
+        shares = _slice_shares(patient, anatomy, k)
         hu[k] = _imaged(shares.hu, spec, k)
-        right = thorax.right_side(_plane(geometry, k, spec.size)) < 0
+        right = thorax.right_side(_plane(anatomy, k, spec.size)) < 0
         lungs[k], lesions[k] = _labels(shares, right)
-    return Phantom(hu, geometry, _truth(patient, geometry, lungs, lesions), spec)
+    return Phantom(hu, geometry, _truth(patient, anatomy, lungs, lesions), spec)
 
 
 def scan_geometry(spec: PhantomSpec) -> Geometry:
@@ -82,7 +84,20 @@ def scan_geometry(spec: PhantomSpec) -> Geometry:
     affine[:3, 2] = turn @ row_axis * dx
     middle = (np.array(spec.shape_zyx) - 1.0) / 2.0
     affine[:3, 3] = np.array(spec.centre_lps_mm) - affine[:3, :3] @ middle
-    return Geometry(affine, spec.shape_zyx, derived_uid("phantom", "frame of reference", str(spec.seed)))
+    visit = (str(spec.visit),) if spec.visit else ()
+    uid = derived_uid("phantom", "frame of reference", str(spec.seed), *visit)
+    return Geometry(affine, spec.shape_zyx, uid)
+
+
+def pose(spec: PhantomSpec) -> NDArray[np.float64]:
+    """Return how the patient lies in the frame of reference: 4 × 4, LPS mm from the carina to LPS mm."""
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = _rotation(spec.turn_deg), spec.shift_mm
+    return affine
+
+
+def _out_of_pose(spec: PhantomSpec) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.inv(pose(spec)))
 
 
 def _rotation(degrees: tuple[float, float, float]) -> NDArray[np.float64]:
@@ -182,19 +197,16 @@ def _gaussian_weights(sigma: float) -> NDArray[np.float64]:
 
 
 def _truth(
-    patient: Patient, geometry: Geometry, lungs: NDArray[np.uint8], lesions: NDArray[np.uint8]
+    patient: Patient, anatomy: Geometry, lungs: NDArray[np.uint8], lesions: NDArray[np.uint8]
 ) -> PhantomTruth:
-    size = patient.spec.size
-    in_view = _view(geometry, size)
+    size, lies = patient.spec.size, pose(patient.spec)
+    in_view = _view(anatomy, size)
     measured = []
     for number, placed in enumerate(patient.lesions):
         volumes = patient.lesion_ml(number, in_view)
-        x, y, z = (size * part for part in placed.centre)
-        measured.append(
-            LesionTruth(
-                placed.lesion, (x, y, z), volumes[Finding.GROUND_GLASS], volumes[Finding.CONSOLIDATION]
-            )
-        )
+        centre = vector(lies[:3, :3] @ (size * np.array(placed.centre)) + lies[:3, 3])
+        ground_glass_ml, consolidation_ml = volumes[Finding.GROUND_GLASS], volumes[Finding.CONSOLIDATION]
+        measured.append(LesionTruth(placed.lesion, centre, ground_glass_ml, consolidation_ml))
     finding_ml = {(finding, side): 0.0 for finding in Finding for side in Side}
     for lesion in measured:
         finding_ml[Finding.GROUND_GLASS, lesion.lesion.side] += lesion.ground_glass_ml

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -98,6 +99,31 @@ class StudyHeader:
         """Return this header with a vendor's habits: names, kernel, Image Type, rescaling, signedness."""
         return replace(self, **_HABITS[vendor])
 
+    def later(self, days: int, accession_number: str) -> StudyHeader:
+        """Return the header of another study of the same patient.
+
+        Parameters
+        ----------
+        days
+            How many days after this study.
+        accession_number
+            Its Accession Number (0008,0050).
+
+        Returns
+        -------
+        StudyHeader
+            With dates shifted, where there are any, and no UIDs of this study.
+        """
+        return replace(
+            self,
+            accession_number=accession_number,
+            study_date=_shifted(self.study_date, days),
+            acquisition_date=_shifted(self.acquisition_date, days),
+            study_instance_uid="",
+            series_instance_uid="",
+            frame_of_reference_uid="",
+        )
+
     def completed(self, phantom: Phantom) -> StudyHeader:
         """Return this header with every derived value filled in."""
         study = self.study_instance_uid or derived_uid(
@@ -126,6 +152,11 @@ class StudyHeader:
         if self.pixel_representation:
             return -(1 << (self.bits_stored - 1)), (1 << (self.bits_stored - 1)) - 1
         return 0, (1 << self.bits_stored) - 1
+
+
+def _shifted(date: str, days: int) -> str:
+    """Return a date (VR DA) some days later, an empty one as it is."""
+    return f"{datetime.strptime(date, '%Y%m%d') + timedelta(days=days):%Y%m%d}" if date else ""
 
 
 _HABITS: dict[Vendor, dict[str, Any]] = {

@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.domain import LesionClass, Side
+from lesionnode.phantom.breathing import Breathing
 from lesionnode.phantom.shapes import FloatArray, Points, Vector, ellipsoid_mm, waves
-from lesionnode.phantom.spec import PhantomLesion
+from lesionnode.phantom.spec import PhantomLesion, PhantomSpec
 
 _NOWHERE_MM = np.float32(1e3)
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedLesion:
-    """A lesion in its place; mm of the anatomy.
+    """A lesion in its place; mm of the anatomy of the breathing patient.
 
     Parameters
     ----------
@@ -26,12 +27,15 @@ class PlacedLesion:
         Ellipsoid, LPS mm.
     seed
         Chooses the irregularity.
+    origin
+        Where the irregularity is anchored, LPS mm; it moves with the lesion.
     """
 
     lesion: PhantomLesion
     centre: Vector
     radii: Vector
     seed: tuple[int, ...]
+    origin: Vector = (0.0, 0.0, 0.0)
 
     @property
     def low_mm(self) -> Vector:
@@ -62,7 +66,8 @@ class PlacedLesion:
         smallest = share * min(self.radii)
         plain = ellipsoid_mm(points, self.centre, (share * x, share * y, share * z))
         rng = np.random.default_rng((*self.seed, which))
-        return plain + np.float32(self.lesion.irregularity * smallest) * waves(points, rng, 1.6 * smallest)
+        anchored = points.shifted(self.origin)
+        return plain + np.float32(self.lesion.irregularity * smallest) * waves(anchored, rng, 1.6 * smallest)
 
     def _corner(self, sign: float) -> Vector:
         reach = 1.0 + 2.0 * self.lesion.irregularity
@@ -70,8 +75,15 @@ class PlacedLesion:
         return x, y, z
 
 
+def place_all(spec: PhantomSpec, lungs: dict[Side, NDArray[np.bool_]], points: Points) -> list[PlacedLesion]:
+    """Place all lesions of a specification; lungs and points as for `place`, one lung per side."""
+    return [
+        place(lesion, lungs[lesion.side], points, spec, number) for number, lesion in enumerate(spec.lesions)
+    ]
+
+
 def place(
-    lesion: PhantomLesion, lung_zyx: NDArray[np.bool_], points: Points, size: float, seed: tuple[int, ...]
+    lesion: PhantomLesion, lung_zyx: NDArray[np.bool_], points: Points, spec: PhantomSpec, number: int
 ) -> PlacedLesion:
     """Find the place of a lesion in its lung.
 
@@ -80,18 +92,18 @@ def place(
     lesion
         As asked for.
     lung_zyx
-        Its lung on a lattice.
+        Its lung at rest on a lattice.
     points
         That lattice, mm of the anatomy.
-    size
-        Scale of the patient: radii are given in mm of the patient.
-    seed
-        Chooses the irregularity.
+    spec
+        The patient: size, inspiration and seed.
+    number
+        Its place in the list of lesions, its identity where it has none of its own.
 
     Returns
     -------
     PlacedLesion
-        Centre in mm of the anatomy.
+        In mm of the anatomy of the breathing patient.
     """
     plane = _at(np.flatnonzero(lung_zyx.any(axis=(1, 2))), lesion.up)
     row = _at(np.flatnonzero(lung_zyx[plane].any(axis=1)), lesion.back)
@@ -99,13 +111,17 @@ def place(
     if lesion.side is Side.RIGHT:
         medial_first = medial_first[::-1]  # +x is the patient's left
     column = _at(medial_first, lesion.out)
-    centre = (
+    at_rest = (
         float(points.x.ravel()[column]),
         float(points.y.ravel()[row]),
         float(points.z.ravel()[plane]),
     )
-    x, y, z = (radius / size for radius in lesion.radii_mm)
-    return PlacedLesion(lesion, centre, (x, y, z), seed)
+    centre = Breathing(spec.inspiration).moved_vector(at_rest)
+    x, y, z = (radius / spec.size for radius in lesion.radii_mm)
+    if lesion.identity is not None:
+        return PlacedLesion(lesion, centre, (x, y, z), (spec.seed, 2, lesion.identity), origin=centre)
+    descent = (0.0, 0.0, centre[2] - at_rest[2])
+    return PlacedLesion(lesion, centre, (x, y, z), (spec.seed, 2, number), origin=descent)
 
 
 def _at(indices: NDArray[np.intp], share: float) -> int:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from core.domain import Finding, Side
 from lesionnode.phantom import bones, thorax, tissues, trees
+from lesionnode.phantom.breathing import Breathing
 from lesionnode.phantom.canvas import Canvas, Window
-from lesionnode.phantom.lesions import PlacedLesion, place
+from lesionnode.phantom.lesions import PlacedLesion, place_all
 from lesionnode.phantom.shapes import FloatArray, Points, capsule_mm, lattice, occupancy, waves
 from lesionnode.phantom.spec import PhantomSpec
 
@@ -48,7 +49,7 @@ class PlaneShares:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patient:
-    """Anatomy of one seed; all mm are those of the unscaled anatomy.
+    """Anatomy of one seed; all mm are those of the unscaled anatomy, trees of the patient at rest.
 
     Parameters
     ----------
@@ -68,9 +69,7 @@ class Patient:
     @classmethod
     def of(cls, spec: PhantomSpec) -> Patient:
         """Grow the trees and place the lesions."""
-        points = lattice(*thorax.LUNG_BOX, _PLACING_STEP_MM)
-        distance, right = thorax.lungs_mm(points), thorax.right_side(points) < 0
-        lungs = {Side.RIGHT: (distance < 0) & right, Side.LEFT: (distance < 0) & ~right}
+        points, distance, lungs = lungs_at_rest()
         roots = {Side.RIGHT: thorax.HILUM_RIGHT, Side.LEFT: thorax.HILUM_LEFT}
         rng = np.random.default_rng((spec.seed, 1))
         vessels, airways = [], []
@@ -79,11 +78,16 @@ class Patient:
             vessels.append(trees.grow(roots[side], ends, _VESSEL_TIP_MM))
             ends = trees.scatter(lung & (distance < -18.0), points, _AIRWAY_ENDS, rng)
             airways.append(trees.grow(roots[side], ends, _AIRWAY_TIP_MM))
-        lesions = tuple(
-            place(lesion, lungs[lesion.side], points, spec.size, (spec.seed, 2, number))
-            for number, lesion in enumerate(spec.lesions)
-        )
+        lesions = tuple(place_all(spec, lungs, points))
         return cls(trees.join(*vessels), trees.join(*airways), lesions, spec)
+
+    @property
+    def _breathing(self) -> Breathing:
+        return Breathing(self.spec.inspiration)
+
+    def _lungs_mm(self, points: Points) -> FloatArray:
+        """Return the distance to both lungs at points of the breathing patient."""
+        return thorax.lungs_mm(self._breathing.at_rest(points), points)
 
     def paint(self, points: Points, pixel_mm: float) -> PlaneShares:
         """Paint one plane without blur and noise.
@@ -96,23 +100,33 @@ class Patient:
             Pixel width in mm of the anatomy.
         """
         canvas = Canvas(points, pixel_mm, tissues.AIR_HU)
+        organs = canvas.over(self._breathing.at_rest(points))
         blood = tissues.Blood.of(self.spec.contrast)
         if self.spec.table:
             tissues.paint_table(canvas, self.spec.patient_position.prone)
-        tissues.paint_body(canvas, blood, self.spec.arms)
+        tissues.paint_body(canvas, organs, blood, self.spec.arms)
         bones.paint_bones(canvas)
-        tissues.paint_airways(canvas)
+        tissues.paint_airways(organs)
         empty = np.zeros(points.shape, dtype=np.float32)
         shares = PlaneShares(canvas.hu_yx, empty, empty.copy(), empty.copy())
-        window = canvas.window(*thorax.LUNG_BOX)
+        window = organs.window(*thorax.LUNG_BOX)
         if window is not None:
-            self._paint_lungs(canvas, window, shares, blood)
+            distance = self._lungs_mm(points.crop(window))
+            lesions = self._lesions_mm(canvas, window, distance)
+            self._paint_lungs(organs, window, shares, distance, lesions)
         return shares
 
-    def _paint_lungs(self, canvas: Canvas, window: Window, shares: PlaneShares, blood: tissues.Blood) -> None:
-        points = canvas.points.crop(window)
-        distance = thorax.lungs_mm(points)
-        dense, outer = self._lesions_mm(canvas, window, distance)
+    def _paint_lungs(
+        self,
+        canvas: Canvas,
+        window: Window,
+        shares: PlaneShares,
+        distance: FloatArray,
+        lesions_mm: tuple[FloatArray, FloatArray],
+    ) -> None:
+        """Paint lungs and lesions, given by their distances over the window, on the canvas of the organs."""
+        points, (dense, outer) = canvas.points.crop(window), lesions_mm
+        vessel_hu = tissues.Blood.of(self.spec.contrast).lung_vessel
         lung = occupancy(distance, canvas.pixel_mm)
         solid = occupancy(dense, canvas.pixel_mm)
         shares.lung[window] = lung
@@ -124,7 +138,7 @@ class Patient:
         canvas.lay(window, occupancy(outer, edge_mm) * lung, self._ground_glass_hu(points))
         # Branches show in the lung and at the hilum, where they join the great vessels and main bronchi.
         room = np.maximum(lung, _hila_share(points))
-        canvas.lay(window, canvas.segments_share(self.vessels)[window] * room, blood.lung_vessel)
+        canvas.lay(window, canvas.segments_share(self.vessels)[window] * room, vessel_hu)
         canvas.lay(window, solid, CONSOLIDATION_HU)
         canvas.lay(window, canvas.segments_share(self.airways, 0.8)[window] * room, tissues.AIRWAY_WALL_HU)
         canvas.lay(window, canvas.segments_share(self.airways)[window] * room, tissues.LUMEN_HU)
@@ -140,7 +154,7 @@ class Patient:
             if box is None:
                 continue
             points = canvas.points.crop(window).crop(box)
-            lung = _own_lung_mm(lesion, points, lung_mm[box])
+            lung = own_lung_mm(lesion, points, lung_mm[box])
             np.minimum(dense[box], np.maximum(lesion.dense_mm(points), lung), out=dense[box])
             np.minimum(outer[box], np.maximum(lesion.outer_mm(points), lung), out=outer[box])
         return dense, np.minimum(outer, dense)
@@ -152,7 +166,10 @@ class Patient:
         hu = np.float32(PARENCHYMA_HU) + down * points.y + np.float32(9.0) * texture
         oblique = (points.z + 20.0 - np.float32(1.1) * (points.y - 10.0)) * np.float32(1 / 1.49)
         fissure = occupancy(np.asarray(np.abs(oblique) - 0.35, dtype=np.float32), 1.4)
-        return np.asarray(hu + np.float32(130.0) * fissure, dtype=np.float32)
+        hu = hu + np.float32(130.0) * fissure
+        if self.spec.inspiration != 1.0:  # the same mass in another volume
+            hu = (hu + np.float32(1000.0)) / self._breathing.stretch(points) - np.float32(1000.0)
+        return np.asarray(hu, dtype=np.float32)
 
     def _ground_glass_hu(self, points: Points) -> FloatArray:
         texture = waves(points, np.random.default_rng((self.spec.seed, 4)), 9.0, 6)
@@ -161,10 +178,10 @@ class Patient:
     def lung_ml(self, step_mm: float, in_view: InView) -> dict[Side, float]:
         """Measure each lung on a lattice of its own, as far as it is in view; ml of the scaled patient."""
         total = dict.fromkeys(Side, 0.0)
-        low, high = thorax.LUNG_BOX
+        low, high = self._breathing.lung_box()
         for bottom in np.arange(low[2], high[2], 32 * step_mm):
             points = lattice((*low[:2], bottom), (*high[:2], min(bottom + 32 * step_mm, high[2])), step_mm)
-            share = occupancy(thorax.lungs_mm(points), step_mm) * in_view(points)
+            share = occupancy(self._lungs_mm(points), step_mm) * in_view(points)
             right = thorax.right_side(points) < 0
             total[Side.RIGHT] += float(np.sum(share * right, dtype=np.float64))
             total[Side.LEFT] += float(np.sum(share * ~right, dtype=np.float64))
@@ -179,7 +196,7 @@ class Patient:
         lesion = self.lesions[number]
         step_mm = float(np.clip(min(lesion.radii) / 16.0, 0.3, 1.0))
         points = lattice(lesion.low_mm, lesion.high_mm, step_mm)
-        lung = _own_lung_mm(lesion, points, thorax.lungs_mm(points))
+        lung = own_lung_mm(lesion, points, self._lungs_mm(points))
         dense, outer = lesion.dense_mm(points), lesion.outer_mm(points)
         # What others hold, so that every point belongs to one lesion and one finding.
         dense_before = dense_any = outer_before = np.full((1, 1, 1), _NOWHERE_MM)
@@ -204,14 +221,27 @@ class Patient:
         }
 
 
+def lungs_at_rest() -> tuple[Points, FloatArray, dict[Side, NDArray[np.bool_]]]:
+    """Return the lattice on which trees and lesions find their places.
+
+    Returns
+    -------
+    tuple
+        Its points, mm of the anatomy; float32 (z, y, x) distance to both lungs, mm; bool (z, y, x) per lung.
+    """
+    points = lattice(*thorax.LUNG_BOX, _PLACING_STEP_MM)
+    distance, right = thorax.lungs_mm(points), thorax.right_side(points) < 0
+    return points, distance, {Side.RIGHT: (distance < 0) & right, Side.LEFT: (distance < 0) & ~right}
+
+
 def _hila_share(points: Points) -> FloatArray:
     """Return the share of each pixel that lies within 2 cm of a hilum."""
     hila = (capsule_mm(points, at, at, (20.0, 20.0)) for at in (thorax.HILUM_RIGHT, thorax.HILUM_LEFT))
     return occupancy(np.minimum(*hila), 1.0)
 
 
-def _own_lung_mm(lesion: PlacedLesion, points: Points, lung_mm: FloatArray) -> FloatArray:
-    """Cut the lungs to the one that holds the lesion."""
+def own_lung_mm(lesion: PlacedLesion, points: Points, lung_mm: FloatArray) -> FloatArray:
+    """Cut the lungs, given by their distance at some points, to the one that holds a lesion, mm."""
     right = thorax.right_side(points)
     return np.maximum(lung_mm, right if lesion.lesion.side is Side.RIGHT else -right)
 

@@ -52,6 +52,13 @@ class Points:
 
         return Points(cut(self.x), cut(self.y), cut(self.z))
 
+    def shifted(self, origin: Vector) -> Points:
+        """Return the points as seen from an origin, the very same where that is zero."""
+        if not any(origin):
+            return self
+        x, y, z = (np.float32(part) for part in origin)
+        return Points(self.x - x, self.y - y, self.z - z)
+
 
 Field = Callable[[Points], FloatArray]
 

@@ -46,6 +46,10 @@ class PhantomLesion:
         How far the surface departs from the ellipsoid, as a share of the smallest radius.
     core_share
         Radius of the core of a mixed lesion, as a share of the lesion's.
+    identity
+        Given (0 or more), it alone chooses the irregular surface, wherever the lesion stands in the list and
+        in the lung; the same lesion at another size is then the same shape, scaled. None: the place in the
+        list chooses, and the surface depends on the place in the lung too.
     """
 
     lesion_class: LesionClass
@@ -56,6 +60,7 @@ class PhantomLesion:
     radii_mm: tuple[float, float, float]
     irregularity: float = 0.15
     core_share: float = 0.6
+    identity: int | None = None
 
 
 #: Both lungs, mostly posterior, basal and peripheral: the usual picture of a viral pneumonia.
@@ -100,6 +105,14 @@ class PhantomSpec:
         Whether arms lie beside the body (seen in a wide field of view), whether there is a table.
     size
         Scale of the whole patient, 1 for an adult with lungs of about 5 l; lesion radii are not scaled.
+    inspiration
+        Volume of both lungs as a share of that at rest, 0.75 to 1.3: the diaphragm moves and what lies above
+        it follows, lung holds the same mass in another volume, and lesions move but keep their size.
+    shift_mm, turn_deg
+        How the patient lies in the frame of reference: turned about the x, y and z axis through the carina
+        in that order, degrees, then shifted, LPS mm. The table follows the patient.
+    visit
+        Which examination of the patient; each has a Frame of Reference UID of its own.
     patient_position
         How the patient lies on the table. It turns the image axes as a scanner that does not reorder its
         images does, and prone patients have the table in front of them.
@@ -109,7 +122,7 @@ class PhantomSpec:
     rotation_deg
         Turn of the whole grid about the x, y and z axis in that order, degrees: an oblique series.
     centre_lps_mm
-        Centre of the grid, LPS mm; the origin is the carina.
+        Centre of the grid, LPS mm; the origin is the carina of a patient who is not shifted.
     """
 
     shape_zyx: tuple[int, int, int] = (120, 512, 512)
@@ -125,6 +138,10 @@ class PhantomSpec:
     arms: bool = False
     table: bool = True
     size: float = 1.0
+    inspiration: float = 1.0
+    shift_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    turn_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    visit: int = 0
     patient_position: PatientPosition = PatientPosition.HFS
     gantry_tilt_deg: float = 0.0
     rotation_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -140,6 +157,8 @@ class PhantomSpec:
             raise ValueError("size must be positive; noise, its grain and blur must not be negative")
         if self.slice_thickness_mm is not None and self.slice_thickness_mm <= 0.0:
             raise ValueError(f"slice thickness {self.slice_thickness_mm} mm must be positive")
+        if not 0.75 <= self.inspiration <= 1.3:
+            raise ValueError(f"inspiration {self.inspiration} must be 0.75 to 1.3")
         if abs(self.gantry_tilt_deg) > 35.0:
             raise ValueError(f"gantry tilt {self.gantry_tilt_deg} degrees: gantries tilt up to 35 degrees")
 
@@ -215,7 +234,7 @@ class Phantom:
     hu_zyx
         int16 Hounsfield units; slices along the normal of the images.
     geometry
-        Where the voxels are; its Frame of Reference UID belongs to patient and seed.
+        Where the voxels are; its Frame of Reference UID belongs to seed and visit.
     truth
         What is really there, on the same grid.
     spec

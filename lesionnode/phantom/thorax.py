@@ -125,11 +125,14 @@ def septum_x_mm(points: Points) -> FloatArray:
     return np.asarray(np.float32(3.0) + np.float32(0.03) * points.y, dtype=np.float32)
 
 
-def mediastinum_mm(points: Points) -> FloatArray:
-    """Return the distance to the mediastinum with spine and hila, as the pleura covers it."""
+def mediastinum_mm(points: Points, frame: Points) -> FloatArray:
+    """Return the distance to the mediastinum with spine and hila, as the pleura covers it.
+
+    Points and frame are as for `lungs_mm`.
+    """
     inf = float("inf")
-    spine_y = spine_y_mm(points.z)
-    across = (points.x * np.float32(1 / 25.0)) ** 2 + ((points.y - spine_y - 8.0) * np.float32(1 / 30.0)) ** 2
+    spine_y = spine_y_mm(frame.z)
+    across = (frame.x * np.float32(1 / 25.0)) ** 2 + ((frame.y - spine_y - 8.0) * np.float32(1 / 30.0)) ** 2
     spine = (np.sqrt(across) - 1.0) * np.float32(27.0)
     behind_sternum = ellipsoid_mm(points, (0.0, -92.0, 0.0), (26.0, 16.0, inf))
     upper = ellipsoid_mm(points, (0.0, -2.0, 112.0), (34.0, 62.0, 80.0))
@@ -155,14 +158,28 @@ def mediastinum_mm(points: Points) -> FloatArray:
     return smooth_min(result, np.asarray(septum, dtype=np.float32), 5.0)
 
 
-def lungs_mm(points: Points) -> FloatArray:
-    """Return the distance to both lungs: the cage without mediastinum, domes and what lies under the base."""
-    result = cage_mm(points) + np.float32(1.5)
+def lungs_mm(points: Points, frame: Points | None = None) -> FloatArray:
+    """Return the distance to both lungs: the cage without mediastinum, domes and what lies under the base.
+
+    Parameters
+    ----------
+    points
+        Points of the patient at rest.
+    frame
+        The same points as skin and bones see them, which do not breathe; None for those of rest.
+
+    Returns
+    -------
+    ndarray
+        float32, mm.
+    """
+    frame = points if frame is None else frame
+    result = cage_mm(frame) + np.float32(1.5)
     result = smooth_max(result, -base_mm(points), 8.0)
     result = smooth_max(result, -domes_mm(points), 8.0)
     window = _near_midline(points)
     near = result[window]
-    result[window] = smooth_max(near, -mediastinum_mm(points.crop(window)), 9.0)
+    result[window] = smooth_max(near, -mediastinum_mm(points.crop(window), frame.crop(window)), 9.0)
     return result
 
 

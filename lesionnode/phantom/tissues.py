@@ -84,8 +84,11 @@ def body_mm(points: Points) -> FloatArray:
     return np.asarray(length * (length - 1.0) / steep + groove, dtype=np.float32)
 
 
-def paint_body(canvas: Canvas, blood: Blood, arms: bool) -> None:
-    """Paint skin, fat, muscle and everything inside the rib cage except lungs and airways."""
+def paint_body(canvas: Canvas, organs: Canvas, blood: Blood, arms: bool) -> None:
+    """Paint skin, fat, muscle and everything inside the rib cage except lungs and airways.
+
+    The canvas has the points of skin and bones, that of the organs those of the patient at rest.
+    """
     if arms:
         for arm, bone in zip(_ARMS, _HUMERI, strict=True):
             _paint_arm(canvas, arm, bone)
@@ -95,8 +98,8 @@ def paint_body(canvas: Canvas, blood: Blood, arms: bool) -> None:
     points = canvas.points.crop(window)
     skin, cage = body_mm(points), thorax.cage_mm(points)
     _paint_wall(canvas, window, points, skin, cage)
-    _paint_abdomen(canvas, blood)
-    _paint_mediastinum(canvas, blood)
+    _paint_abdomen(organs, canvas.points, blood)
+    _paint_mediastinum(organs, blood)
 
 
 def _paint_arm(canvas: Canvas, arm: Solid, bone: Solid) -> None:
@@ -128,12 +131,12 @@ def _paint_wall(canvas: Canvas, window: Window, points: Points, skin: FloatArray
     canvas.fill(window, cage - np.float32(1.0), MEDIASTINAL_FAT_HU)
 
 
-def _paint_abdomen(canvas: Canvas, blood: Blood) -> None:
+def _paint_abdomen(canvas: Canvas, frame: Points, blood: Blood) -> None:
     window = canvas.window((-150.0, -115.0, -_FAR), (150.0, 110.0, -70.0))
     if window is None:
         return
     points = canvas.points.crop(window)
-    domes, cage = thorax.domes_mm(points), thorax.cage_mm(points)
+    domes, cage = thorax.domes_mm(points), thorax.cage_mm(frame.crop(window))
     under = smooth_min(domes, thorax.base_mm(points) + np.float32(1.5), 8.0)
     under = np.maximum(under, cage + np.float32(1.0))
     canvas.fill(window, under, 45.0)
