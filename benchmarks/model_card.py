@@ -18,6 +18,7 @@ preparations      preparations.json      python -m models.training.pneumonia_ct 
 classes           classes.json           python -m models.training.pneumonia_ct classes
 variants          variants.json          python -m models.training.pneumonia_ct variants
 spacing           spacing.json           python -m benchmarks.spacing --json
+repeatability     repeatability.json     python -m benchmarks.repeatability --json FILE
 speed             speed.json             python -m benchmarks.inference --json
 provenance        provenance.json        training, see below
 ================  =====================  ==========================================================
@@ -48,7 +49,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import card_choices, card_sections, card_unseen
+from benchmarks import card_choices, card_repeatability, card_sections, card_unseen
 from core.errors import ModelError
 from inference.model_package import CARD_FILE, load_package
 
@@ -88,6 +89,7 @@ SECTIONS = {
     "classes": Section("classes", card_choices.classes),
     "variants": Section("variants", card_choices.variants),
     "spacing": Section("spacing", card_choices.spacing),
+    "repeatability": Section("repeatability", card_repeatability.repeatability),
     "speed": Section("speed", card_sections.speed),
     "provenance": Section("provenance", card_sections.provenance),
 }

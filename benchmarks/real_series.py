@@ -14,6 +14,8 @@ from core.errors import NodeError
 _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
 #: The series that an expert's contours come with, and the value of the tumour in them.
 EXPERT_SERIES, EXPERT_TUMOUR = "siemens-biograph40-3mm", 3
+#: One scan in a lung kernel and in a soft one.
+SENSATION_SHARP, SENSATION_SOFT = "siemens-sensation10-b70f-8mm", "siemens-sensation10-b40f-8mm"
 
 
 def series_folders(data: Path | None = None, only: str = "") -> list[Path]:

@@ -39,6 +39,8 @@ from benchmarks.opened import OpenedModel, open_model
 from benchmarks.real_series import (
     EXPERT_SERIES,
     EXPERT_TUMOUR,
+    SENSATION_SHARP,
+    SENSATION_SOFT,
     add_series_arguments,
     expert_labels,
     series_files,
@@ -49,7 +51,6 @@ from core.domain import LUNG_LABEL, Analysis
 from core.errors import SeriesRejected
 from lesionnode.pipeline import Analysed, analyse_series, result_json
 
-_SHARP, _SOFT = "siemens-sensation10-b70f-8mm", "siemens-sensation10-b40f-8mm"
 _TUMOUR_GROWN_MM = 5.0
 
 
@@ -91,9 +92,9 @@ def measure(model: OpenedModel, folders: Sequence[Path]) -> dict[str, Any]:
         truth = expert_labels(folder, rising=bool(geometry.affine_lps[2, 0] > 0))
         if truth is not None:
             expert = against_expert(analysed.analysis, truth)
-        if folder.name in (_SHARP, _SOFT):
+        if folder.name in (SENSATION_SHARP, SENSATION_SOFT):
             kept[folder.name] = analysed.analysis
-    kernels = between_kernels(kept[_SHARP], kept[_SOFT]) if len(kept) == 2 else None
+    kernels = between_kernels(kept[SENSATION_SHARP], kept[SENSATION_SOFT]) if len(kept) == 2 else None
     return {"model": model.described(), "series": rows, "expert": expert, "kernels": kernels}
 
 
@@ -143,8 +144,8 @@ def between_kernels(sharp: Analysis, soft: Analysis) -> dict[str, Any] | None:
     percent = {name: _percent(analysis) for name, analysis in (("sharp", sharp), ("soft", soft))}
     difference = percent["sharp"] - percent["soft"]
     return {
-        "sharp": _SHARP,
-        "soft": _SOFT,
+        "sharp": SENSATION_SHARP,
+        "soft": SENSATION_SOFT,
         "burden_percent": {name: round(value, 2) for name, value in percent.items()},
         "difference_points": round(difference, 2),
         "difference_relative_percent": round(100.0 * difference / percent["soft"], 1)

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from inference.manifest_base import CodedConcept, Section, ShortText
 from inference.manifest_output import ModelOutput
+from inference.manifest_repeatability import RepeatabilityLimit, require_one_limit_each
 from inference.preparation import PreparationStep
 
 Millimetres = Annotated[float, Field(gt=0, le=20)]
@@ -209,6 +210,9 @@ class Manifest(Section):
         Digest of `model.onnx`, hexadecimal.
     input, output, algorithm, intended_use, licence
         Its tables.
+    repeatability
+        How far two measurements of an unchanged patient lie apart; none where nobody has measured it, and
+        then nothing is ever called a change.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -219,3 +223,9 @@ class Manifest(Section):
     algorithm: Algorithm
     intended_use: IntendedUse
     licence: Licence
+    repeatability: tuple[RepeatabilityLimit, ...] = ()
+
+    @model_validator(mode="after")
+    def _limits_are_told_once(self) -> Self:
+        require_one_limit_each(self.repeatability)
+        return self

@@ -13,7 +13,9 @@ from pydantic_core import ErrorDetails
 
 from core.domain import ModelIdentity
 from core.errors import ModelIntegrity, ModelNotLicensed
+from core.repeatability import Repeatability
 from inference.manifest import Manifest
+from inference.manifest_repeatability import as_repeatability
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "model.toml"
@@ -34,6 +36,11 @@ class ModelPackage:
 
     folder: Path
     manifest: Manifest
+
+    @property
+    def repeatability(self) -> Repeatability:
+        """How far two measurements of an unchanged patient lie apart; without limits where not measured."""
+        return as_repeatability(self.manifest.repeatability)
 
     def identity(self, parameters: str) -> ModelIdentity:
         """Return what SEG and SR say about the model.
