@@ -68,6 +68,52 @@ ZONE_PERCENT_LESION = Code("zone-percent", PRIVATE_SCHEME, "Percent of zone volu
 ZONE_LESION_VOLUME = Code("zone-lesion-vol", PRIVATE_SCHEME, "Lesion volume in zone")
 ZONE_SCORE = Code("zone-score", PRIVATE_SCHEME, "CT severity score of zone, 0-4")
 
+# Change since an earlier scan: what differs CID 6133, how CID 6134; CID 6134 has neither new nor resolved
+DIFFERENCE_IN_SIZE = Code("442714003", "SCT", "Difference in size")
+INCREASE = Code("15454001", "SCT", "Increase in size")
+DECREASE = Code("19776001", "SCT", "Decrease in size")
+NO_SIGNIFICANT_CHANGE = Code("129723006", "SCT", "No significant changes in the finding")
+NEW = Code("7147002", "SCT", "New")
+RESOLVED = Code("723506003", "SCT", "Resolved")
+# CID 7465 has no change over time. Names of their own again: no reader may take them for the numbers of now
+PRIOR_VOLUME = Code("prior-volume", PRIVATE_SCHEME, "Volume in the prior scan")
+VOLUME_CHANGE = Code("volume-change", PRIVATE_SCHEME, "Change of volume since the prior scan")
+VOLUME_CHANGE_PERCENT = Code(
+    "volume-chg-pct", PRIVATE_SCHEME, "Change of volume, percent of the prior volume"
+)
+VOLUME_CHANGE_PER_DAY = Code("volume-chg-day", PRIVATE_SCHEME, "Change of volume per day")
+PRIOR_PERCENT_OF_LUNG = Code("prior-of-lung", PRIVATE_SCHEME, "Percent of lung volume in the prior scan")
+PERCENT_OF_LUNG_CHANGE = Code("of-lung-change", PRIVATE_SCHEME, "Change of percent of lung volume")
+PRIOR_PERCENT_LESION = Code(
+    "prior-lesion", PRIVATE_SCHEME, "Percent of lung volume that is lesion in the prior scan"
+)
+PERCENT_LESION_CHANGE = Code(
+    "lesion-change", PRIVATE_SCHEME, "Change of percent of lung volume that is lesion"
+)
+ZONE_PERCENT_CHANGE = Code(
+    "zone-pct-change", PRIVATE_SCHEME, "Change of percent of zone volume that is lesion"
+)
+ZONE_LESION_CHANGE = Code("zone-lesion-chg", PRIVATE_SCHEME, "Change of lesion volume in zone")
+ZONE_GROUND_GLASS_CHANGE = Code("zone-ggo-chg", PRIVATE_SCHEME, "Change of ground glass volume in zone")
+ZONE_CONSOLIDATION_CHANGE = Code("zone-consol-chg", PRIVATE_SCHEME, "Change of consolidation volume in zone")
+# What became of a lesion: new, resolved, or one of these
+LESION_FATE = Code("lesion-fate", PRIVATE_SCHEME, "Course of the lesion since the prior scan")
+PERSISTENT = Code("persistent", PRIVATE_SCHEME, "Persistent: one prior lesion is one now")
+MERGED = Code("merged", PRIVATE_SCHEME, "Merged: several prior lesions are one now")
+SPLIT = Code("split", PRIVATE_SCHEME, "Split: one prior lesion is several now")
+# What became of the disease; response criteria (CID 6143) are about tumours
+COURSE = Code("course", PRIVATE_SCHEME, "Course of the disease since the prior scan")
+COURSE_REASON = Code("course-reason", PRIVATE_SCHEME, "Reason for the course")
+PROGRESSION = Code("progression", PRIVATE_SCHEME, "Progression")
+REGRESSION = Code("regression", PRIVATE_SCHEME, "Regression")
+STABLE = Code("stable", PRIVATE_SCHEME, "Stable")
+MIXED_COURSE = Code("mixed-course", PRIVATE_SCHEME, "Mixed: more in one place, less in another")
+# The parameter of what is called a change. TID 310 has the range of uncertainty (CID 225), but a NUM below a
+# number of TID 1419 is its derivation parameter, whatever its relationship, to validators of that template
+CHANGE_LIMIT = Code("change-limit", PRIVATE_SCHEME, "Largest difference that is called no change")
+# What a change was computed from: CID 3407
+PRIOR_REPORT = Code("122075", "DCM", "Prior report for current patient")
+
 # Free text about the examination: PS3.16 annex D; TID 1500 row 14 takes any name
 SUMMARY = Code("121111", "DCM", "Summary")
 COMMENT = Code("121106", "DCM", "Comment")
@@ -85,6 +131,7 @@ INAPPROPRIATE_PROCESSING = Code("111219", "DCM", "Inappropriate image processing
 # Units: UCUM
 MILLIMETER = Code("mm", "UCUM", "millimeter")
 CUBIC_CENTIMETER = Code("cm3", "UCUM", "Cubic centimeter")
+CUBIC_CENTIMETER_PER_DAY = Code("cm3/d", "UCUM", "Cubic centimeter per day")
 PERCENT = Code("%", "UCUM", "Percent")
 HOUNSFIELD_UNIT = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 NO_UNITS = Code("1", "UCUM", "no units")

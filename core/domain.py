@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from pathlib import Path
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from core.geometry import Geometry
+
+if TYPE_CHECKING:  # a comparison is made of what stands here
+    from core.comparison import Comparison
 
 AETitle = NewType("AETitle", str)
 StudyInstanceUID = NewType("StudyInstanceUID", str)
@@ -378,6 +381,8 @@ class ZoneMeasurement:
         Which one.
     lung_ml, lesion_ml
         Volumes inside it.
+    consolidation_ml
+        What of the lesion is consolidation; the rest is ground glass.
     percent
         Share of the zone that is lesion.
     score
@@ -387,8 +392,14 @@ class ZoneMeasurement:
     zone: Zone
     lung_ml: float
     lesion_ml: float
+    consolidation_ml: float
     percent: float
     score: int
+
+    def finding_ml(self, finding: Finding) -> float:
+        """Return the volume of a finding in the zone, ml."""
+        dense = self.consolidation_ml
+        return dense if finding is Finding.CONSOLIDATION else self.lesion_ml - dense
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,12 +443,15 @@ class Analysis:
         Masks on the grid of the source.
     measurements
         Their numbers.
+    comparison
+        What changed since an earlier scan; None where there is none to compare with.
     """
 
     volume: CtVolume
     lungs: LungMask
     lesions: LesionMask
     measurements: LesionMeasurements
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

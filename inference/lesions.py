@@ -202,21 +202,22 @@ def _by_layer(pairs_zyx: NDArray[np.uint8], box: Box, geometry: Geometry) -> NDA
 
 def _zones(by_layer: NDArray[np.int64], voxel_ml: float) -> tuple[ZoneMeasurement, ...]:
     """Measure the thirds of each lung from its voxels by (layer, pair)."""
-    voxels: dict[Zone, tuple[int, int]] = {}
+    voxels: dict[Zone, tuple[int, int, int]] = {}
     for side in Side:
         first = LUNG_LABEL[side] * _FINDINGS
         lung = by_layer[:, first : first + _FINDINGS].sum(axis=1)
         lesion = lung - by_layer[:, first]
+        dense = by_layer[:, first + FINDING_LABEL[Finding.CONSOLIDATION]]
         for zone, own in zone_layers(lung > 0, side).items():
-            voxels[zone] = int(lung[own].sum()), int(lesion[own].sum())
+            voxels[zone] = int(lung[own].sum()), int(lesion[own].sum()), int(dense[own].sum())
     return tuple(_zone(zone, *voxels[zone], voxel_ml) for zone in Zone)
 
 
-def _zone(zone: Zone, lung: int, lesion: int, voxel_ml: float) -> ZoneMeasurement:
+def _zone(zone: Zone, lung: int, lesion: int, dense: int, voxel_ml: float) -> ZoneMeasurement:
     """Build the measurement of a zone from its voxel counts."""
     percent = _percent(lesion, lung)
     score = 1 + sum(percent >= step for step in _SCORE_STEPS_PERCENT) if lesion else 0
-    return ZoneMeasurement(zone, lung * voxel_ml, lesion * voxel_ml, percent, score)
+    return ZoneMeasurement(zone, lung * voxel_ml, lesion * voxel_ml, dense * voxel_ml, percent, score)
 
 
 def _single_lesions(

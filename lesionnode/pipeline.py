@@ -32,6 +32,7 @@ from inference.series_files import readable_headers
 from inference.series_reader import read_series
 from inference.straightening import Straightening
 from lesionnode import __version__
+from lesionnode.comparison_json import comparison_json, rounded
 from lesionnode.engine import Engine
 from sr_writer.context import ResultContext
 
@@ -165,8 +166,8 @@ def result_json(analysed: Analysed) -> dict[str, Any]:
         "model_version": analysed.analysis.lesions.model.version,
         "provider": analysed.provider,
         "lungs": {
-            "right_ml": _rounded(numbers.of(Region.LUNG_RIGHT).volume_ml),
-            "left_ml": _rounded(numbers.of(Region.LUNG_LEFT).volume_ml),
+            "right_ml": rounded(numbers.of(Region.LUNG_RIGHT).volume_ml),
+            "left_ml": rounded(numbers.of(Region.LUNG_LEFT).volume_ml),
         },
         "burden": _burden(numbers),
         "lesions": [
@@ -174,26 +175,27 @@ def result_json(analysed: Analysed) -> dict[str, Any]:
                 "number": lesion.number,
                 "class": lesion.lesion_class.value,
                 "side": lesion.side.value,
-                "volume_ml": _rounded(lesion.volume_ml),
-                "consolidation_share": _rounded(lesion.consolidation_share),
-                "mean_hu": _rounded(lesion.mean_hu),
-                "centroid_lps_mm": [_rounded(value) for value in lesion.centroid_lps_mm],
-                "long_axis_mm": _rounded(lesion.long_axis_mm),
-                "short_axis_mm": _rounded(lesion.short_axis_mm),
+                "volume_ml": rounded(lesion.volume_ml),
+                "consolidation_share": rounded(lesion.consolidation_share),
+                "mean_hu": rounded(lesion.mean_hu),
+                "centroid_lps_mm": [rounded(value) for value in lesion.centroid_lps_mm],
+                "long_axis_mm": rounded(lesion.long_axis_mm),
+                "short_axis_mm": rounded(lesion.short_axis_mm),
             }
             for lesion in numbers.lesions
         ],
         "zones": [
             {
                 "zone": zone.zone.value,
-                "lung_ml": _rounded(zone.lung_ml),
-                "lesion_ml": _rounded(zone.lesion_ml),
-                "percent": _rounded(zone.percent),
+                "lung_ml": rounded(zone.lung_ml),
+                "lesion_ml": rounded(zone.lesion_ml),
+                "percent": rounded(zone.percent),
                 "score": zone.score,
             }
             for zone in numbers.zones
         ],
         "severity_score": numbers.severity_score,
+        "comparison": comparison_json(analysed.analysis.comparison),
         "timings_s": dict(analysed.timings_s),
     }
 
@@ -211,6 +213,7 @@ def refused_json(reason: str, model: str) -> dict[str, Any]:
         "lesions": [],
         "zones": [],
         "severity_score": None,
+        "comparison": None,
         "timings_s": {},
     }
 
@@ -273,17 +276,17 @@ def settings_digest(settings: Settings) -> str:
 def _burden(numbers: LesionMeasurements) -> dict[str, Any]:
     total = numbers.of(Region.LESIONS)
     burden: dict[str, Any] = {
-        "total_ml": _rounded(total.volume_ml),
-        "percent_of_lung": _rounded(total.percent_of_lung),
+        "total_ml": rounded(total.volume_ml),
+        "percent_of_lung": rounded(total.percent_of_lung),
     }
-    burden |= {f"{finding.value}_ml": _rounded(_volume_ml(numbers, finding)) for finding in Finding}
+    burden |= {f"{finding.value}_ml": rounded(_volume_ml(numbers, finding)) for finding in Finding}
     for side in Side:
         lung = numbers.of(Region.LUNG_RIGHT if side is Side.RIGHT else Region.LUNG_LEFT)
         parts = {finding: _volume_ml(numbers, finding, side) for finding in Finding}
         burden[side.value] = {
-            "total_ml": _rounded(sum(parts.values())),
-            "percent_of_lung": _rounded(lung.percent_of_lung),
-        } | {f"{finding.value}_ml": _rounded(volume) for finding, volume in parts.items()}
+            "total_ml": rounded(sum(parts.values())),
+            "percent_of_lung": rounded(lung.percent_of_lung),
+        } | {f"{finding.value}_ml": rounded(volume) for finding, volume in parts.items()}
     return burden
 
 
@@ -293,7 +296,3 @@ def _volume_ml(numbers: LesionMeasurements, finding: Finding, side: Side | None 
         for one in numbers.regions
         if one.region.finding is finding and side in (None, one.region.side)
     )
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), 3)

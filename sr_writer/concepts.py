@@ -10,6 +10,7 @@ from highdicom.sr import CodedConcept
 
 from core import codes
 from core.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, PRIVATE_SCHEME_UID, Code
+from core.comparison import Course
 from core.domain import Finding, LesionClass, LesionMeasurements, ModelIdentity, Region, Side, Zone
 from sr_writer.context import ResultContext
 
@@ -41,6 +42,13 @@ ZONE_CODE = {
 FINDING_CODE = {
     Finding.GROUND_GLASS: codes.GROUND_GLASS_OPACITY,
     Finding.CONSOLIDATION: codes.CONSOLIDATION,
+}
+COURSE_CODE = {
+    Course.PROGRESSION: codes.PROGRESSION,
+    Course.REGRESSION: codes.REGRESSION,
+    Course.STABLE: codes.STABLE,
+    Course.MIXED: codes.MIXED_COURSE,
+    Course.UNDETERMINED: UNDETERMINED,
 }
 _LABEL = {
     Region.LUNG_RIGHT: "Right lung",

@@ -11,6 +11,7 @@ from pydicom.sr.codedict import codes as dcm_codes
 from core.ct_header import CT_IMAGE_STORAGE
 from core.domain import Predecessor
 from core.own_results import PRODUCT_MODEL_NAME
+from core.time_point import ResultReference
 from sr_writer.context import ResultContext
 from sr_writer.elements import copied, reference, uid_element, write_as_is
 from sr_writer.identity import SourceIdentity
@@ -67,8 +68,13 @@ def evidence_template(instance: Dataset | None) -> Dataset:
 
 def evidence(identity: SourceIdentity, all_series: Iterable[Dataset]) -> Dataset:
     """Return an item of the Hierarchical SOP Instance Reference macro (PS3.3 C.17.2.1) for this study."""
+    return evidence_in(identity.text("StudyInstanceUID"), all_series)
+
+
+def evidence_in(study_instance_uid: str, all_series: Iterable[Dataset]) -> Dataset:
+    """Return such an item for any study."""
     study = Dataset()
-    study.add(uid_element("StudyInstanceUID", identity.text("StudyInstanceUID")))
+    study.add(uid_element("StudyInstanceUID", study_instance_uid))
     study.ReferencedSeriesSequence = list(all_series)
     return study
 
@@ -106,10 +112,10 @@ def referenced_requests(identity: SourceIdentity) -> list[Dataset]:
     return items
 
 
-def predecessor_evidence(predecessors: Iterable[Predecessor]) -> list[Dataset]:
+def earlier_evidence(objects: Iterable[Predecessor | ResultReference]) -> list[Dataset]:
     """Return objects of an earlier result, each in the series that it stands in."""
     by_series: dict[str, list[Dataset]] = {}
-    for one in predecessors:
+    for one in objects:
         by_series.setdefault(one.series_instance_uid, []).append(
             reference(one.sop_class_uid, one.sop_instance_uid)
         )

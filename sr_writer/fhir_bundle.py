@@ -24,7 +24,8 @@ from sr_writer.fhir.elements import (
     reference,
     resource_id,
 )
-from sr_writer.fhir.observations import OBSERVATION_KINDS, Material
+from sr_writer.fhir.material import Material
+from sr_writer.fhir.observations import OBSERVATION_KINDS
 from sr_writer.film.words import WORDS
 from sr_writer.identity import SourceIdentity
 from sr_writer.uids import ResultUids

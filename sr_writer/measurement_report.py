@@ -11,8 +11,9 @@ from pydicom.dataset import Dataset
 from core.domain import Analysis
 from core.forms import ResultForm
 from sr_writer.context import ResultContext
+from sr_writer.group_parts import MeasurementGroup, ReportInput
 from sr_writer.identity import SourceIdentity
-from sr_writer.measurement_groups import GROUP_KINDS, MeasurementGroup, ReportInput
+from sr_writer.measurement_groups import GROUP_KINDS
 from sr_writer.qualitative_evaluations import qualitative_evaluations
 from sr_writer.report_document import ReportFrame, report_document
 from sr_writer.uids import ResultUids
@@ -54,5 +55,6 @@ def measurement_report(
         segmentation=segmentation,
         model=analysis.lesions.model,
         form=form,
+        prior=None if analysis.comparison is None else analysis.comparison.prior,
     )
     return report_document(frame, groups, qualitative_evaluations(analysis), identity, context, uids)

@@ -12,9 +12,12 @@ from highdicom import sr
 
 from core import codes
 from core.codes import Code
+from core.comparison import Comparison
 from core.domain import HIGHEST_SEVERITY_SCORE, Analysis, Finding, LesionMeasurements, Region, Side
+from sr_writer.change_texts import change_facts, change_sentence, change_warnings
 from sr_writer.concepts import (
     ABSENT,
+    COURSE_CODE,
     FINDING_CODE,
     LATERALITY,
     PRESENT,
@@ -31,17 +34,30 @@ _LUNG_OF = {Side.RIGHT: Region.LUNG_RIGHT, Side.LEFT: Region.LUNG_LEFT}
 
 
 def qualitative_evaluations(analysis: Analysis) -> list[sr.ContentItem]:
-    """Return what is there and where, the summary, the score, and every remark."""
-    numbers = analysis.measurements
+    """Return what is there and where, the summary, the score, the course, and every remark."""
+    numbers, comparison = analysis.measurements, analysis.comparison
+    text = summary(numbers) if comparison is None else f"{summary(numbers)} {change_sentence(comparison)}"
     items = [
         _presence(codes.LESION, tuple(Finding), numbers),
         *(_presence(FINDING_CODE[finding], (finding,), numbers) for finding in Finding),
-        text_item(codes.SUMMARY, summary(numbers)),
+        text_item(codes.SUMMARY, text),
     ]
     if lungs_in_view(numbers):
         items.append(text_item(codes.SEVERITY_SCORE, _score(numbers)))
+    remarks = [*analysis.volume.remarks]
+    if comparison is not None:
+        items += _course(comparison)
+        remarks += [*change_warnings(comparison), *change_facts(comparison)]
     items += research_comment(analysis.lesions.model)
-    return items + [text_item(codes.COMMENT, plain_text(remark)) for remark in analysis.volume.remarks]
+    return items + [text_item(codes.COMMENT, plain_text(remark)) for remark in remarks]
+
+
+def _course(comparison: Comparison) -> list[sr.ContentItem]:
+    """Return what became of the disease, and the rule that told it."""
+    return [
+        code_answer(codes.COURSE, COURSE_CODE[comparison.course]),
+        text_item(codes.COURSE_REASON, plain_text(comparison.because)),
+    ]
 
 
 def summary(numbers: LesionMeasurements) -> str:

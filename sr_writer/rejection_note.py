@@ -12,7 +12,7 @@ from core import codes
 from core.domain import ModelIdentity, ResultKind
 from core.forms import note_variant
 from sr_writer.context import ResultContext
-from sr_writer.documents import predecessor_evidence
+from sr_writer.documents import earlier_evidence
 from sr_writer.elements import reference
 from sr_writer.identity import SourceIdentity
 from sr_writer.key_object_document import Selection, content_item, key_object_document
@@ -71,5 +71,5 @@ def _selection(peer: str, context: ResultContext) -> Selection:
             )
             for one in there
         ],
-        all_series=predecessor_evidence(there),
+        all_series=earlier_evidence(there),
     )

@@ -6,7 +6,7 @@ no three-dimensional coordinates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from highdicom import sr
@@ -18,21 +18,23 @@ from core import codes
 from core.codes import Code
 from core.domain import ModelIdentity, ResultKind
 from core.forms import ReportClass, ResultForm
+from core.time_point import TimePoint
 from sr_writer.concepts import QUALITATIVE_EVALUATIONS, concept, private_scheme
 from sr_writer.context import ResultContext
 from sr_writer.documents import (
     device_observer,
+    earlier_evidence,
     evidence,
+    evidence_in,
     evidence_template,
-    predecessor_evidence,
     referenced_requests,
     result_evidence,
     source_evidence,
 )
 from sr_writer.elements import uid_element
 from sr_writer.equipment import series_description, sign
+from sr_writer.group_parts import PRIOR_SERIES_PLACEHOLDER, SOURCE_SERIES_PLACEHOLDER, MeasurementGroup
 from sr_writer.identity import SourceIdentity
-from sr_writer.measurement_groups import SOURCE_SERIES_PLACEHOLDER, MeasurementGroup
 from sr_writer.uids import ResultUids
 
 # CID 100
@@ -64,6 +66,8 @@ class ReportFrame:
         Chooses the SOP Class, and is part of the UIDs.
     purpose
         What tells its UIDs from those of another report of the same form.
+    prior
+        The scan that it compares with; None where there is none.
     """
 
     title: str
@@ -72,6 +76,7 @@ class ReportFrame:
     model: ModelIdentity
     form: ResultForm
     purpose: str = ""
+    prior: TimePoint | None = None
 
     @property
     def form_variant(self) -> str:
@@ -110,12 +115,13 @@ def report_document(
     after = "" if replaced is None else f" after {replaced.sop_instance_uid}"
     variant = f"{frame.purpose}{frame.form_variant}{after}"
     result = _document(frame, variant, _content(groups, evaluations, context), context, uids)
-    _name_source_series(result, str(frame.headers[0].SeriesInstanceUID))
-    own = [] if frame.segmentation is None else [result_evidence(frame.segmentation)]
-    all_series = [source_evidence(frame.headers), *own]
-    result.CurrentRequestedProcedureEvidenceSequence = [evidence(identity, all_series)]
+    series = {SOURCE_SERIES_PLACEHOLDER: str(frame.headers[0].SeriesInstanceUID)}
+    if frame.prior is not None:
+        series[PRIOR_SERIES_PLACEHOLDER] = frame.prior.facts.series_instance_uid
+    _name_source_series(result, series)
+    _add_evidence(result, frame, identity)
     if replaced is not None:
-        result.PredecessorDocumentsSequence = [evidence(identity, predecessor_evidence([replaced]))]
+        result.PredecessorDocumentsSequence = [evidence(identity, earlier_evidence([replaced]))]
     identity.apply(result)
     requests = referenced_requests(identity)
     if requests:
@@ -201,11 +207,38 @@ def _content(
     return report
 
 
-def _name_source_series(item: Dataset, series_instance_uid: str) -> None:
-    """Put the source's Series Instance UID where the groups have a placeholder."""
+def _add_evidence(result: Dataset, frame: ReportFrame, identity: SourceIdentity) -> None:
+    """Name every instance that the content refers to, each in its study (PS3.3 C.17.2.3).
+
+    What is of another study was made for another request, so it is no evidence of the current one.
+    """
+    own = [] if frame.segmentation is None else [result_evidence(frame.segmentation)]
+    current = [source_evidence(frame.headers), *own]
+    if frame.prior is not None:
+        named = set(_referenced(result))
+        earlier = earlier_evidence(one for one in frame.prior.results if one.sop_instance_uid in named)
+        study = frame.prior.facts.study_instance_uid
+        if study == identity.text("StudyInstanceUID"):
+            current += earlier
+        elif earlier:
+            result.PertinentOtherEvidenceSequence = [evidence_in(study, earlier)]
+    result.CurrentRequestedProcedureEvidenceSequence = [evidence(identity, current)]
+
+
+def _referenced(item: Dataset) -> Iterator[str]:
+    """Yield the SOP Instance UIDs that the content below an item refers to."""
     for child in item.get("ContentSequence", ()):
-        if child.get("UID") == SOURCE_SERIES_PLACEHOLDER:
-            child.add(uid_element("UID", series_instance_uid))
+        for instance in child.get("ReferencedSOPSequence", ()):
+            yield str(instance.ReferencedSOPInstanceUID)
+        yield from _referenced(child)
+
+
+def _name_source_series(item: Dataset, series: Mapping[str, str]) -> None:
+    """Put the Series Instance UIDs of sources where the groups have placeholders."""
+    for child in item.get("ContentSequence", ()):
+        placeholder = str(child.get("UID", ""))
+        if placeholder in series:
+            child.add(uid_element("UID", series[placeholder]))
             # The library's spelling is not that of PS3.16 D, and validators compare.
             child.ConceptNameCodeSequence[0].CodeMeaning = "Source series for segmentation"
-        _name_source_series(child, series_instance_uid)
+        _name_source_series(child, series)

@@ -73,7 +73,7 @@ def write_results(
     _check_model(model)
     identity = SourceIdentity.of(analysis.volume)
     sources = (frame.sop_instance_uid for frame in analysis.volume.frames)
-    uids = ResultUids.of(sources, identity, context, model)
+    uids = ResultUids.of(sources, identity, context, model, analysis.comparison)
     written = _Written(identity)
     segmentations: dict[str, Dataset | None] = {}
     for form in forms:

@@ -19,6 +19,9 @@ from sr_writer.film.refusal_page import refusal_page
 from sr_writer.identity import SourceIdentity
 from sr_writer.uids import ResultUids
 
+_DERIVATION = "Page with key slices, outlines and measurements"
+_DERIVATION_COMPARED = f"{_DERIVATION}, and the comparison with an earlier scan"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Page:
@@ -69,7 +72,7 @@ def film_capture(
         kind=ResultKind.FILM,
         sop_class=SecondaryCaptureImageStorage,
         title="Lesion film",
-        derivation="Page with key slices, outlines and measurements",
+        derivation=_DERIVATION if analysis.comparison is None else _DERIVATION_COMPARED,
         variant=context.language.value,
         headers=analysis.volume.headers,
         sources=sources_of(analysis, slices_shown(analysis)),

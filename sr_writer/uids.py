@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from core.comparison import Comparison
 from core.domain import ModelIdentity, Region, ResultKind, SOPInstanceUID
 from core.errors import ResultEncodingError
 from core.uid import derived_uid
@@ -22,10 +23,17 @@ class ResultUids:
         Everything that makes this run another one than any other: who, what from, what with.
     patient
         Who the patient is, for what is tracked over time.
+    analysis
+        What made the masks: the run without what it was compared with, so that a lesion that is new has one
+        Tracking UID, whether its scan was compared at once, later, or never.
+    tracked
+        Tracking UIDs of lesions that were there in an earlier scan, by number.
     """
 
     run: tuple[str, ...]
     patient: tuple[str, ...]
+    analysis: tuple[str, ...]
+    tracked: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -34,6 +42,7 @@ class ResultUids:
         identity: SourceIdentity,
         context: ResultContext,
         model: ModelIdentity,
+        comparison: Comparison | None = None,
     ) -> ResultUids:
         """Collect the inputs; `instance_uids` are the SOP Instance UIDs of the source images.
 
@@ -54,7 +63,7 @@ class ResultUids:
                     "Have the series sent again."
                 )
             sources += [uid, digest]
-        run = (
+        analysis = (
             identity.text("PatientID"),
             identity.text("IssuerOfPatientID"),
             identity.text("StudyInstanceUID"),
@@ -66,7 +75,10 @@ class ResultUids:
             str(context.generation),
             *sources,
         )
-        return cls(run, identity.patient_key)
+        if comparison is None:
+            return cls(analysis, identity.patient_key, analysis)
+        run = (*analysis, "compared with", *comparison.inputs)
+        return cls(run, identity.patient_key, analysis, comparison.tracking_uids)
 
     def series(self, kind: ResultKind, variant: str) -> str:
         """Return the Series Instance UID of a kind of result; a variant is an encoding of it."""
@@ -89,8 +101,8 @@ class ResultUids:
         return _of_patient(region.name, self.patient)
 
     def lesion_tracking(self, number: int) -> str:
-        """Return the Tracking UID of a single lesion: of this run alone, as nothing matches lesions yet."""
-        return derived_uid("lesion tracking", str(number), *self.run)
+        """Return the Tracking UID of a single lesion: the one of an earlier scan, else its own."""
+        return self.tracked.get(number) or derived_uid("lesion tracking", str(number), *self.analysis)
 
 
 def tracked_over_time(patient: tuple[str, ...]) -> list[str]:

@@ -18,47 +18,15 @@ from core.domain import (
 )
 from sr_writer.concepts import Algorithm
 from sr_writer.context import ResultContext, plain_text
+from sr_writer.document.changes import ChangeSection, change_section, change_summary
+from sr_writer.document.tables import DASH, Head, Table, amount
 from sr_writer.document.words import DOCUMENT_WORDS, DocumentWords
 from sr_writer.film.content import attenuation_text, film_content
 from sr_writer.film.words import WORDS, Words
 from sr_writer.totals import lung_volume_ml, total_of
 
-_DASH = "–"
 #: Of a SHA-256, so many hexadecimal digits tell models apart; SEG and SR hold all.
 _DIGEST_DIGITS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A head over one or more columns."""
-
-    text: str
-    columns: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table with its caption.
-
-    Parameters
-    ----------
-    caption
-        Above it.
-    heads
-        One or two rows of heads; each row spans all columns.
-    rows
-        Cells.
-    texts
-        How many columns from the left hold words; the others hold numbers.
-    note
-        Below it; may be empty.
-    """
-
-    caption: str
-    heads: tuple[tuple[Head, ...], ...]
-    rows: tuple[tuple[str, ...], ...]
-    texts: int = 1
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +47,8 @@ class DocumentContent:
         The tables; `lesions` has no row where there is none.
     facts
         Captions, each with names and values: what was examined, and what measured it.
+    changes
+        What changed since an earlier scan; None where there is none.
     remarks_caption, remarks
         What a reader has to know.
     foot, page
@@ -95,6 +65,7 @@ class DocumentContent:
     zones: Table
     lesions: Table
     facts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    changes: ChangeSection | None
     remarks_caption: str
     remarks: tuple[str, ...]
     foot: str
@@ -164,6 +135,7 @@ def document_content(analysis: Analysis, context: ResultContext, moment: datetim
             (words.examined, _examined(analysis, words)),
             (words.made_by, _made_by(analysis, context, moment, words)),
         ),
+        changes=change_section(analysis.comparison, context.language),
         remarks_caption=film.words.remarks,
         remarks=tuple(plain_text(remark) for remark in film.remarks),
         foot=film.foot,
@@ -186,20 +158,14 @@ def summary(analysis: Analysis, language: Language) -> str:
         first,
         listed.format(count=len(numbers.lesions), smallest=f"{numbers.listed_from_ml:g}"),
         film.severity.format(score=numbers.severity_score),
+        *change_summary(analysis.comparison, language),
     )
     return "".join(sentence + words.stop for sentence in sentences).strip()
 
 
-def amount(value: float) -> str:
-    """Show a volume or a share with one decimal: a trace is not nothing."""
-    if value == 0:
-        return "0"
-    return "< 0.1" if value < 0.1 else f"{value:.1f}"
-
-
 def attenuation(mean_hu: float | None) -> str:
     """Show an attenuation in whole Hounsfield units, a dash where there is nothing to measure."""
-    return _DASH if mean_hu is None else attenuation_text(mean_hu)
+    return DASH if mean_hu is None else attenuation_text(mean_hu)
 
 
 def _regions(analysis: Analysis, film: Words, words: DocumentWords) -> Table:
@@ -215,7 +181,7 @@ def _regions(analysis: Analysis, film: Words, words: DocumentWords) -> Table:
         cells = (
             (
                 amount(total.volume_ml),
-                _DASH if total.percent is None else amount(total.percent),
+                DASH if total.percent is None else amount(total.percent),
                 attenuation(total.mean_hu),
             )
             for total in totals
@@ -257,7 +223,7 @@ def _zones(analysis: Analysis, film: Words, words: DocumentWords) -> Table:
 
 def _zone_cells(zone: ZoneMeasurement) -> tuple[str, str, str]:
     if zone.lung_ml <= 0:
-        return _DASH, _DASH, _DASH
+        return DASH, DASH, DASH
     return amount(zone.lesion_ml), amount(zone.percent), str(zone.score)
 
 

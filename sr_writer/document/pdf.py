@@ -56,7 +56,11 @@ def pdf(content: DocumentContent, film: NDArray[np.uint8], moment_utc: datetime)
             _LAYOUT.read_bytes(),
             font_paths=_fonts(),
             ignore_system_fonts=True,
-            sys_inputs={"content": json.dumps(asdict(content)), "film": _picture(film)},
+            sys_inputs={
+                "content": json.dumps(asdict(content)),
+                "film": _picture(film),
+                "upright": "yes" if film.shape[0] > film.shape[1] else "no",
+            },
             # For archives, with text that can be extracted and read aloud (ISO 19005-2, ISO 14289-1).
             pdf_standards=["a-2a", "ua-1"],
             timestamp=int(moment_utc.timestamp()),

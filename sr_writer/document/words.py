@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from core.comparison import Direction
 from core.domain import Language
 
 
@@ -32,6 +33,12 @@ class DocumentWords:
         What was examined.
     made_by, lesions_by, lungs_by, model_digest, node, computed
         What measured it.
+    burden_before, burden_before_undated
+        Sentence of the summary about the change.
+    difference, directions
+        What a change is called, by `core.comparison.Direction`; undetermined where its limit is not known.
+    number_before, fate
+        Heads of columns of single lesions that changed.
     page
         Foot of every page.
     """
@@ -64,6 +71,12 @@ class DocumentWords:
     model_digest: str
     node: str
     computed: str
+    burden_before: str
+    burden_before_undated: str
+    difference: str
+    directions: Mapping[str, str]
+    number_before: str
+    fate: str
     page: str
 
 
@@ -96,6 +109,19 @@ _ENGLISH = DocumentWords(
     model_digest="SHA-256 of the model",
     node="Node",
     computed="Computed",
+    burden_before="On {date} lesions took {volume} ml, {percent} % of both lungs "
+    "({points} percentage points since): {course}",
+    burden_before_undated="In the earlier scan lesions took {volume} ml, {percent} % of both lungs "
+    "({points} percentage points since): {course}",
+    difference="difference",
+    directions={
+        Direction.INCREASE: "increase",
+        Direction.DECREASE: "decrease",
+        Direction.NO_SIGNIFICANT_CHANGE: "no significant change",
+        "undetermined": "undetermined",
+    },
+    number_before="No. before",
+    fate="Course",
     page="Page {page} of {pages}",
 )
 
@@ -128,6 +154,18 @@ _CHINESE = DocumentWords(
     model_digest="模型 SHA-256",
     node="节点",
     computed="计算时间",
+    burden_before="{date} 病灶体积 {volume} ml，占双肺 {percent} %（此后 {points} 个百分点）：{course}",
+    burden_before_undated="前次检查病灶体积 {volume} ml，占双肺 {percent} %"
+    "（此后 {points} 个百分点）：{course}",
+    difference="判断",
+    directions={
+        Direction.INCREASE: "增加",
+        Direction.DECREASE: "减少",
+        Direction.NO_SIGNIFICANT_CHANGE: "无显著变化",
+        "undetermined": "无法判定",
+    },
+    number_before="前次序号",
+    fate="变化",
     page="第 {page} 页，共 {pages} 页",
 )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from core import codes
 from core.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_UID, Code
+from core.comparison import Change, is_known
 from core.domain import Side
 from core.uid import derived_uid
 
@@ -26,6 +28,7 @@ _HL7 = "http://terminology.hl7.org/CodeSystem"
 # UCUM; the SR has cm3, because CID 7461 has no ml: the same size.
 MILLILITRE = Code("mL", "UCUM", "mL")
 PERCENT = Code("%", "UCUM", "%")
+MILLILITRE_PER_DAY = Code("mL/d", "UCUM", "mL/d")
 MILLIMETRE = Code("mm", "UCUM", "mm")
 HOUNSFIELD = Code("[hnsf'U]", "UCUM", "HU")
 NO_UNIT = Code("1", "UCUM", "")
@@ -39,10 +42,10 @@ LUNG_OF_SIDE = {
 _DECIMALS = 3
 
 
-def concept(*codes: Code, text: str = "") -> Element:
+def concept(*names: Code, text: str = "") -> Element:
     """Return a CodeableConcept; several codes say the same, the most exact one first."""
-    coding = [{"system": SYSTEMS[code.scheme], "code": code.value, "display": code.meaning} for code in codes]
-    return {"coding": coding, "text": text or codes[0].meaning}
+    coding = [{"system": SYSTEMS[code.scheme], "code": code.value, "display": code.meaning} for code in names]
+    return {"coding": coding, "text": text or names[0].meaning}
 
 
 def hl7_concept(table: str, code: str, display: str) -> Element:
@@ -60,6 +63,15 @@ def quantity(value: float, unit: Code) -> Element:
 def component(code: Code, value: float, unit: Code) -> Element:
     """Return an Observation.component."""
     return {"code": concept(code), "valueQuantity": quantity(value, unit)}
+
+
+def change_component(code: Code, change: Change, unit: Code) -> Element:
+    """Return a change as a component; its reference range is what is called none, where that is known."""
+    item = component(code, change.absolute, unit)
+    if is_known(change.limit):
+        low, high = (quantity(limit, unit) for limit in (-change.limit, change.limit))
+        item["referenceRange"] = [{"low": low, "high": high, "text": codes.NO_SIGNIFICANT_CHANGE.meaning}]
+    return item
 
 
 def dicom_identifier(uid: str) -> Element:

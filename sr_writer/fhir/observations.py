@@ -6,23 +6,20 @@ A kind of observation is a function from `Material` to a list; a further kind is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from core import codes
 from core.codes import Code
-from core.domain import Analysis, Region, RegionMeasurement, Side, Zone
+from core.domain import Region, RegionMeasurement, Zone
 from sr_writer.concepts import (
     ABSENT,
     LESION_CLASS_CODE,
     PRESENT,
     UNDETERMINED,
     ZONE_CODE,
-    Algorithm,
     RegionConcept,
 )
-from sr_writer.context import ResultContext
-from sr_writer.fhir.circumstances import Circumstances
+from sr_writer.fhir.changes import course, lesion_changes, region_changes
 from sr_writer.fhir.elements import (
     HOUNSFIELD,
     LUNG_OF_SIDE,
@@ -34,36 +31,12 @@ from sr_writer.fhir.elements import (
     Resource,
     component,
     concept,
-    hl7_concept,
     quantity,
-    reference,
-    resource_id,
 )
+from sr_writer.fhir.material import Material, lung_site, observation
 from sr_writer.totals import lung_volume_ml
 
 _CENTROID = (codes.CENTROID_X, codes.CENTROID_Y, codes.CENTROID_Z)
-#: As the SR has it among its comments; an observation may be shown alone.
-_RESEARCH_ONLY = "Research use only."
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Material:
-    """What the functions that make observations work from.
-
-    Parameters
-    ----------
-    analysis
-        Source and numbers.
-    context, circumstances
-        Node, patient, time.
-    run_id
-        Id of the bundle; ids of observations are derived from it.
-    """
-
-    analysis: Analysis
-    context: ResultContext
-    circumstances: Circumstances
-    run_id: str
 
 
 def burden(material: Material) -> list[Resource]:
@@ -71,14 +44,14 @@ def burden(material: Material) -> list[Resource]:
     numbers = material.analysis.measurements
     measured = numbers.of(Region.LESIONS)
     if lung_volume_ml(numbers) <= 0:
-        return [_observation(material, "burden", codes.LESION, value=concept(UNDETERMINED))]
+        return [observation(material, "burden", codes.LESION, value=concept(UNDETERMINED))]
     return [
-        _observation(
+        observation(
             material,
             "burden",
             codes.LESION,
             value=concept(PRESENT if measured.volume_ml > 0 else ABSENT),
-            site=_lung(None),
+            site=lung_site(None),
             components=[
                 *_volume_and_attenuation(measured),
                 component(codes.PERCENT_OF_LUNG, measured.percent_of_lung, PERCENT),
@@ -110,7 +83,7 @@ def findings(material: Material) -> list[Resource]:
 def zones(material: Material) -> list[Resource]:
     """Return the severity of each zone in view."""
     return [
-        _observation(
+        observation(
             material,
             zone.zone.value,
             codes.ZONE_SCORE,
@@ -130,13 +103,13 @@ def zones(material: Material) -> list[Resource]:
 def single_lesions(material: Material) -> list[Resource]:
     """Return each single lesion, largest first."""
     return [
-        _observation(
+        observation(
             material,
             f"lesion {lesion.number}",
             codes.LESION,
             text=f"Lesion {lesion.number}",
             value=concept(LESION_CLASS_CODE[lesion.lesion_class]),
-            site=_lung(lesion.side),
+            site=lung_site(lesion.side),
             components=[
                 component(codes.VOLUME, lesion.volume_ml, MILLILITRE),
                 component(codes.ATTENUATION_MEAN, lesion.mean_hu, HOUNSFIELD),
@@ -161,56 +134,18 @@ def _zone_name(zone: Zone) -> str:
 
 def _region(material: Material, region: Region, share: Code) -> Resource:
     names, measured = RegionConcept.of(region), material.analysis.measurements.of(region)
-    return _observation(
+    return observation(
         material,
         region.name,
         names.property_type,
         text=names.label,
-        site=_lung(region.side),
+        site=lung_site(region.side),
         components=[
             *_volume_and_attenuation(measured),
             component(share, measured.percent_of_lung, PERCENT),
         ],
         region=region,
     )
-
-
-def _observation(
-    material: Material,
-    key: str,
-    code: Code,
-    *,
-    text: str = "",
-    value: Element | None = None,
-    site: Element | None = None,
-    components: Sequence[Element] = (),
-    region: Region = Region.LESIONS,
-) -> Resource:
-    """Return an observation; `key` tells it from the others of the bundle, `region` by what it was drawn."""
-    around, model = material.circumstances, material.analysis.lesions.model
-    algorithm = Algorithm.of(region, model, material.context)
-    by_node = RegionConcept.of(region).property_type == codes.LUNG
-    value_name = "valueQuantity" if value is not None and "value" in value else "valueCodeableConcept"
-    optional = {
-        "effectiveDateTime": around.effective,
-        value_name: value,
-        "note": [{"text": _RESEARCH_ONLY}] if model.research_only else None,
-        "bodySite": site,
-        "component": list(components),
-    }
-    return {
-        "resourceType": "Observation",
-        "id": resource_id(material.run_id, key),
-        "status": "preliminary",
-        "category": [hl7_concept("observation-category", "imaging", "Imaging")],
-        "code": concept(code, text=text),
-        "subject": around.subject,
-        "issued": around.issued,
-        "method": {"text": algorithm.parameters},
-        "device": reference(around.node if by_node else around.model),
-        "derivedFrom": [reference(around.study)],
-        **{name: element for name, element in optional.items() if element},
-    }
 
 
 def _volume_and_attenuation(measured: RegionMeasurement) -> list[Element]:
@@ -222,12 +157,6 @@ def _volume_and_attenuation(measured: RegionMeasurement) -> list[Element]:
     return numbers
 
 
-def _lung(side: Side | None) -> Element:
-    if side is None:
-        return concept(codes.LUNG)
-    return concept(LUNG_OF_SIDE[side], codes.LUNG, text=f"{side.capitalize()} lung")
-
-
 #: Every kind of observation, in the order of the report.
 OBSERVATION_KINDS: tuple[Callable[[Material], list[Resource]], ...] = (
     burden,
@@ -235,4 +164,7 @@ OBSERVATION_KINDS: tuple[Callable[[Material], list[Resource]], ...] = (
     findings,
     zones,
     single_lesions,
+    course,
+    region_changes,
+    lesion_changes,
 )

@@ -84,6 +84,10 @@ class Canvas:
             y = at[1] + row * round(size * _LINE_PITCH)
             self.text((at[0], y), self.cut(line.rstrip(), size, width), size, colour)
 
+    def width_of(self, text: str, size: int) -> float:
+        """Return how wide a line is, pixels."""
+        return float(_font(size).getlength(text))
+
     def cut(self, text: str, size: int, width: int) -> str:
         """Shorten text to a width; the report holds all of it."""
         if _font(size).getlength(text) <= width:

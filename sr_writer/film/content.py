@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 
 from core.domain import Analysis, Finding, Language, Lesion, ModelIdentity, Region, Side, Zone
 from sr_writer.context import ResultContext
+from sr_writer.film.comparison_content import since_line
 from sr_writer.film.words import WORDS, Words
 from sr_writer.rounding import percent_text, volume_text
 from sr_writer.totals import lung_volume_ml, total_of
@@ -52,6 +53,8 @@ class FilmContent:
         That it is for research, where it is.
     remarks
         What a reader has to know.
+    since
+        What changed since an earlier scan; empty where there is none.
     """
 
     language: Language
@@ -67,6 +70,7 @@ class FilmContent:
     foot: str
     warning: str
     remarks: tuple[str, ...]
+    since: str = ""
 
     @property
     def words(self) -> Words:
@@ -121,6 +125,7 @@ def film_content(analysis: Analysis, context: ResultContext) -> FilmContent:
         foot=made_by(context, model, words),
         warning=words.research_only if model.research_only else "",
         remarks=analysis.volume.remarks,
+        since=since_line(analysis.comparison, context) if analysis.comparison else "",
     )
 
 

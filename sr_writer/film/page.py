@@ -11,7 +11,9 @@ from PIL import Image
 from core.domain import HIGHEST_SEVERITY_SCORE, Analysis, Finding
 from sr_writer.context import ResultContext
 from sr_writer.film.canvas import FAINT, LINE, SMALL_PX, TABLE_PX, TEXT_PX, TITLE_PX, WARNING, Canvas
+from sr_writer.film.comparison_page import comparison_page
 from sr_writer.film.content import FilmContent, film_content, image_number
+from sr_writer.film.pairs import slices_compared
 from sr_writer.film.views import COLOURS, Overview, SliceView, key_slices, overview, slice_views
 
 #: Pixels. At two thirds of it, 1024 pixels wide, every word can still be read.
@@ -32,6 +34,7 @@ _COLUMN_EDGES = (0.125, 0.32, 0.51, 0.66, 0.83, 1.0)
 #: Of the severity bar, from none to 24: light to strong on a dark page.
 _BAR = ((72, 120, 90), (170, 160, 70), (205, 120, 50), (200, 60, 50))
 _MOST_REMARKS = 2
+_SINCE_WIDTH = 820
 
 
 def film(analysis: Analysis, context: ResultContext) -> NDArray[np.uint8]:
@@ -47,12 +50,13 @@ def film(analysis: Analysis, context: ResultContext) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray
-        (`HEIGHT`, `WIDTH`, 3) uint8, red, green, blue.
+        (`HEIGHT`, `WIDTH`, 3) uint8, red, green, blue; twice as high where the scan is compared with an
+        earlier one: the comparison stands below.
     """
     content = film_content(analysis, context)
     page = _Page(WIDTH, HEIGHT)
     page.head(content)
-    indices = slices_shown(analysis)
+    indices = key_slices(analysis, _COLUMNS * _ROWS)
     captions = [_caption(analysis, content, index) for index in indices]
     page.slices(slice_views(analysis, indices, _TILE), captions)
     if content.notice:
@@ -62,12 +66,18 @@ def film(analysis: Analysis, context: ResultContext) -> NDArray[np.uint8]:
     page.severity(content)
     page.lesions(content)
     page.foot(content)
-    return page.pixels()
+    if analysis.comparison is None:
+        return page.pixels()
+    below = comparison_page(analysis, analysis.comparison, context, (WIDTH, HEIGHT))
+    return np.concatenate([page.pixels(), below])
 
 
 def slices_shown(analysis: Analysis) -> list[int]:
-    """Return which slices of the volume the film of an analysis shows."""
-    return key_slices(analysis, _COLUMNS * _ROWS)
+    """Return which slices of the volume the film of an analysis shows, each once."""
+    own = key_slices(analysis, _COLUMNS * _ROWS)
+    if analysis.comparison is None:
+        return own
+    return list(dict.fromkeys([*own, *slices_compared(analysis, analysis.comparison)]))
 
 
 def _caption(analysis: Analysis, content: FilmContent, index: int) -> str:
@@ -85,6 +95,8 @@ class _Page(Canvas):
         self.text((_MARGIN, 66), content.subtitle, SMALL_PX, FAINT)
         if content.warning:
             self.text((WIDTH - _MARGIN, 28), content.warning, TEXT_PX, WARNING, anchor="ra")
+        since = self.cut(content.since, TEXT_PX, _SINCE_WIDTH)
+        self.text((WIDTH - _MARGIN, 62), since, TEXT_PX, anchor="ra")
 
     def slices(self, views: Sequence[SliceView], captions: Sequence[str]) -> None:
         """The key slices in rows, with their directions and numbers."""

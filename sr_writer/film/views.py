@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,18 +13,15 @@ from numpy.typing import NDArray
 from core.domain import FINDING_LABEL, Analysis, Finding, Side, Zone
 from core.geometry import Geometry
 from core.regions import zone_layers
+from sr_writer.film.drawing import lung_window, outline, outline_lungs, pixels_per_mm, shaded
 from sr_writer.film.front import AROUND, Front
 
-#: How radiologists read lungs: window centre and width, HU.
-WINDOW_CENTRE_HU, WINDOW_WIDTH_HU = -600.0, 1500.0
 #: Red, green, blue. Told apart by people with red-green blindness, and by lightness on a grey print.
 COLOURS: dict[Finding | None, tuple[int, int, int]] = {
     Finding.GROUND_GLASS: (70, 180, 255),
     Finding.CONSOLIDATION: (255, 150, 40),
     None: (110, 190, 120),
 }
-#: Depth of lesion at which its colour in the overview is full, mm.
-_FULL_COLOUR_MM = 60.0
 _LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
 
 
@@ -77,8 +75,29 @@ def key_slices(analysis: Analysis, count: int) -> list[int]:
     count
         How many at most.
     """
-    lungs, lesions = analysis.lungs.labels_zyx, analysis.lesions.labels_zyx
-    area = np.count_nonzero(lesions, axis=(1, 2))
+    area = np.count_nonzero(analysis.lesions.labels_zyx, axis=(1, 2))
+    chosen = spread(area, np.count_nonzero(analysis.lungs.labels_zyx, axis=(1, 2)), count)
+    rises = analysis.volume.geometry.affine_lps[2, 0] > 0
+    return sorted(chosen, reverse=bool(rises))
+
+
+def spread(area: NDArray[Any], otherwise: NDArray[Any], count: int) -> list[int]:
+    """Choose places along an axis, spread over what is to be seen.
+
+    Parameters
+    ----------
+    area
+        How much there is to be seen at each place.
+    otherwise
+        Where places at even distances are taken from if there is nothing: where this is not 0.
+    count
+        How many at most.
+
+    Returns
+    -------
+    list of int
+        Rising.
+    """
     if area.any():
         inside = np.flatnonzero(area)
         parts = np.array_split(np.arange(inside[0], inside[-1] + 1), count)
@@ -88,14 +107,12 @@ def key_slices(analysis: Analysis, count: int) -> list[int]:
             apart = part[part >= chosen[-1] + part.size / 2] if chosen else part
             best = apart if apart.size and area[apart].any() else part
             chosen.append(int(best[np.argmax(area[best])]))
-    else:
-        inside = np.flatnonzero(np.count_nonzero(lungs, axis=(1, 2)))
-        if not inside.size:
-            inside = np.arange(len(lungs))
-        parts = np.array_split(np.arange(inside[0], inside[-1] + 1), count)
-        chosen = [int(part[part.size // 2]) for part in parts if part.size]
-    rises = analysis.volume.geometry.affine_lps[2, 0] > 0
-    return sorted(chosen, reverse=bool(rises))
+        return chosen
+    inside = np.flatnonzero(otherwise)
+    if not inside.size:
+        inside = np.arange(len(otherwise))
+    parts = np.array_split(np.arange(inside[0], inside[-1] + 1), count)
+    return [int(part[part.size // 2]) for part in parts if part.size]
 
 
 def slice_views(analysis: Analysis, indices: Sequence[int], edge: int) -> list[SliceView]:
@@ -135,24 +152,11 @@ def overview(analysis: Analysis, width: int, height: int) -> Overview:
         Largest extent in pixels; the picture keeps the patient's proportions.
     """
     front = Front.of(analysis)
-    row_mm, column_mm = front.spacing_zx_mm
-    low, high = (float(value) for value in np.quantile(front.mean_hu_zx, (0.01, 0.99)))
-    grey = np.clip((front.mean_hu_zx - low) / max(high - low, 1.0), 0.0, 1.0)
-    scale = min(width / (grey.shape[1] * column_mm), height / (grey.shape[0] * row_mm))
-    size = (
-        max(1, round(grey.shape[1] * column_mm * scale)),
-        max(1, round(grey.shape[0] * row_mm * scale)),
-    )
-    picture = np.repeat(_enlarged(grey, size)[..., None], 3, axis=2) * 200.0
-    for finding, depth_mm in front.depth_mm.items():
-        share = np.clip(_enlarged(depth_mm / _FULL_COLOUR_MM, size), 0.0, 1.0)
-        alpha = (0.85 * np.sqrt(share))[..., None]
-        picture = picture * (1.0 - alpha) + np.array(COLOURS[finding], np.float32) * alpha
-    shown = np.ascontiguousarray(np.clip(picture, 0, 255).astype(np.uint8)[::-1])
+    shown = shaded(front, pixels_per_mm(front, width, height), {one: COLOURS[one] for one in Finding})
+    outline_lungs(shown, front, COLOURS[None])
     places: dict[Zone, tuple[float, float]] = {}
     for side, shadow in front.lungs_zx.items():
         if shadow.any():
-            _outline(shown, _enlarged(shadow.astype(np.float32), size)[::-1] > 0.5, COLOURS[None], 1)
             places |= _zones(shown, shadow, side)
     return Overview(shown, places)
 
@@ -214,18 +218,16 @@ def _slice(
     analysis: Analysis, index: int, affine: NDArray[np.float64], size: tuple[int, int], width: int
 ) -> NDArray[np.uint8]:
     """Draw a slice; `size` is (columns, rows) of the picture, `width` that of the lesions' outlines."""
-    hu = analysis.volume.hu_zyx[index].astype(np.float32)
-    low = WINDOW_CENTRE_HU - WINDOW_WIDTH_HU / 2
-    grey = np.clip((hu - low) / WINDOW_WIDTH_HU, 0.0, 1.0) * np.float32(255.0)
+    grey = lung_window(analysis.volume.hu_zyx[index].astype(np.float32))
 
     def shown(plane: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(cv2.warpAffine(plane, affine, size, flags=cv2.INTER_LINEAR), np.float32)
 
     picture = np.repeat(shown(grey)[..., None], 3, axis=2).astype(np.uint8)
     lungs, lesions = analysis.lungs.labels_zyx[index], analysis.lesions.labels_zyx[index]
-    _outline(picture, shown((lungs > 0).astype(np.float32)) > 0.5, COLOURS[None], 1)
+    outline(picture, shown((lungs > 0).astype(np.float32)) > 0.5, COLOURS[None], 1)
     for finding, label in FINDING_LABEL.items():
-        _outline(picture, shown((lesions == label).astype(np.float32)) > 0.5, COLOURS[finding], width)
+        outline(picture, shown((lesions == label).astype(np.float32)) > 0.5, COLOURS[finding], width)
     return picture
 
 
@@ -241,16 +243,3 @@ def _ends(direction_lps: NDArray[np.float64]) -> tuple[str, str]:
     axis = int(np.argmax(np.abs(direction_lps)))
     minus, plus = _LETTERS[axis]
     return (minus, plus) if direction_lps[axis] > 0 else (plus, minus)
-
-
-def _outline(
-    picture: NDArray[np.uint8], mask_yx: NDArray[np.bool_], colour: tuple[int, int, int], width: int
-) -> None:
-    outlines, _ = cv2.findContours(
-        np.ascontiguousarray(mask_yx, np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
-    )
-    cv2.drawContours(picture, outlines, -1, colour, width)
-
-
-def _enlarged(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR), np.float32)

@@ -28,14 +28,9 @@ from core.domain import (
 from core.errors import ResultEncodingError
 from core.own_results import is_own_result
 from sr_writer.context import plain_text
-from sr_writer.document.content import (
-    DocumentContent,
-    Table,
-    amount,
-    attenuation,
-    document_content,
-)
+from sr_writer.document.content import DocumentContent, attenuation, document_content
 from sr_writer.document.pdf import pdf
+from sr_writer.document.tables import Table, amount
 from sr_writer.document.words import DOCUMENT_WORDS
 from sr_writer.encapsulated_pdf import pdf_of
 from sr_writer.film.page import film

@@ -11,8 +11,10 @@ from pydicom.dataset import Dataset
 
 from core import codes
 from core.codes import Code
+from core.comparison import Course
 from core.domain import LesionMask, Region, ResultKind, Side
 from tests.helpers.analyses import MODEL, Phantom, analysis_of, results_of
+from tests.helpers.comparisons import Pair
 from tests.helpers.dcmtk import dsrdump
 from tests.helpers.judges import dciodvfy_complaints, read_segments, tid1500_groups
 from tests.helpers.reports import (
@@ -288,17 +290,21 @@ def test_tracking_is_stable_within_a_run_and_of_regions_over_time() -> None:
 
 
 def test_private_codes_are_declared() -> None:
-    """The private coding scheme is identified in the object that uses it, and every code of it is known."""
-    report = report_of(analysis_of(CASES["mixed lesions"]))
-    declared = {item.CodingSchemeDesignator for item in report.CodingSchemeIdentificationSequence}
+    """The private coding scheme is identified in the object that uses it, and every code of it is used."""
+    courses = [Pair(course=course).analysis() for course in Course]
+    reports = [report_of(one) for one in (analysis_of(CASES["mixed lesions"]), *courses)]
+    for report in reports:
+        schemes = {item.CodingSchemeDesignator for item in report.CodingSchemeIdentificationSequence}
+        assert schemes == {codes.PRIVATE_SCHEME}
+    declared = {codes.PRIVATE_SCHEME}
     used = {
         Code(code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning)
+        for report in reports
         for item in content_items(report)
         for sequence in ("ConceptNameCodeSequence", "ConceptCodeSequence")
         for code in item.get(sequence, ())
         if code.CodingSchemeDesignator.startswith("99")
     }
-    assert declared == {codes.PRIVATE_SCHEME}
     private = {code for code in vars(codes).values() if isinstance(code, Code) and code.scheme in declared}
     assert used == private
 

@@ -14,6 +14,7 @@ from core.domain import Analysis, Predecessor, Refusal, ResultObject, Side
 from core.forms import ReportClass, ResultForm, SegmentationEncoding
 from sr_writer.results import write_refusal, write_results
 from tests.helpers.analyses import MODEL, STUDY_UID, Phantom, analysis_of, context_of, encoded
+from tests.helpers.comparisons import EVERY_LESION, Pair
 
 Case = Callable[[], Sequence[ResultObject]]
 
@@ -67,9 +68,20 @@ def later_result_case(number: int) -> Sequence[ResultObject]:
     return objects_of(analysis, generation=2, predecessors=replaced)
 
 
+def comparison_case(number: int, forms: Sequence[ResultForm] = (ResultForm(),)) -> Sequence[ResultObject]:
+    """Return what is written of two scans of a patient, of which the later is compared with the earlier."""
+    pair = Pair(later=Phantom(attributes=_names(number)), forms=tuple(forms))
+    later = pair.analysis()
+    written = write_results(later, context_of(later, lesions_from_ml=EVERY_LESION), forms)
+    return *pair.earlier_results().objects, *written.objects
+
+
 def _whose(number: int, phantom: Phantom) -> Analysis:
-    whose = {"PatientID": f"CASE-{number}", "StudyInstanceUID": f"{STUDY_UID}.99.{number}"}
-    return analysis_of(phantom.changed(attributes={**phantom.attributes, **whose}))
+    return analysis_of(phantom.changed(attributes={**phantom.attributes, **_names(number)}))
+
+
+def _names(number: int) -> dict[str, str]:
+    return {"PatientID": f"CASE-{number}", "StudyInstanceUID": f"{STUDY_UID}.99.{number}"}
 
 
 CASES: Mapping[str, Case] = {
@@ -80,6 +92,8 @@ CASES: Mapping[str, Case] = {
     "refusal": partial(refusal_case, 5, "2 slices missing: send the series again"),
     "every form": partial(phantom_case, 6, Phantom(), _EVERY_FORM),
     "later result": partial(later_result_case, 7),
+    "comparison": partial(comparison_case, 8),
+    "every form of a comparison": partial(comparison_case, 9, _EVERY_FORM),
 }
 
 

@@ -20,7 +20,7 @@ from tests.helpers.judges.volumes import COUNTERS, deviations_percent, reported_
 pytestmark = pytest.mark.interop
 
 #: Cases whose documents PixelMed judges here, at seconds each; in `benchmarks.conformance` it judges all.
-PIXELMED_CASES = ("lesions", "refusal", "later result")
+PIXELMED_CASES = ("lesions", "refusal", "later result", "comparison")
 
 #: A report with this in its name was damaged before it went to the judges.
 DAMAGED = "damaged"

@@ -87,13 +87,13 @@ def deviations_percent(reports: Sequence[Path], segmentations: Sequence[Path]) -
     -------
     dict
         For each counter, by its name, the deviation of every volume that is reported of a segment which that
-        counter can read: reported minus counted, percent of the counted one, by "report: segment".
+        counter can read: reported minus counted, percent of the counted one, by "report: segment of SEG".
     """
     found: dict[str, dict[str, float]] = {}
     for counter, count in COUNTERS.items():
         counted = count(segmentations)
         found[counter] = {
-            f"{report.stem}: segment {', '.join(map(str, numbers))}": _deviation_percent(
+            f"{report.stem}: segment {', '.join(map(str, numbers))} of {uid}": _deviation_percent(
                 volume_ml, sum(counted[uid, number] for number in numbers)
             )
             for report in reports
