@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JUDGES := tests/judges/node_modules/.package-lock.json
 CONFIG ?= /etc/lesion-node/lesion-node.toml
+# Many tests wait for sockets and processes; each process takes whole files.
+TEST_PROCESSES ?= 2
 
 .PHONY: help setup demo run test check format bench wheel lock model clean
 .DEFAULT_GOAL := help
@@ -33,7 +35,7 @@ $(JUDGES): tests/judges/package-lock.json
 	@-npm ci --prefix tests/judges --ignore-scripts --no-audit --no-fund --silent && touch $@
 
 test: $(STAMP) $(if $(shell command -v npm),$(JUDGES)) ## Run the test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 check: $(STAMP) ## Format, lint, types and import rules, exactly as CI runs them
 	@$(BIN)/ruff format --check .
