@@ -45,6 +45,25 @@ class Course(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class CourseRules:
+    """From which change on a site calls it one; within the measured repeatability nothing ever is.
+
+    Parameters
+    ----------
+    least_change_ml
+        Smaller changes of a volume of lesion are none, ml.
+    least_change_percent
+        The same in percent of the earlier volume.
+    least_new_lesion_ml
+        Smaller lesions are not called new, ml.
+    """
+
+    least_change_ml: float = 0.0
+    least_change_percent: float = 0.0
+    least_new_lesion_ml: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """A number then and now.
 

@@ -28,7 +28,9 @@ _LOWEST_HU, _HIGHEST_HU = -1024, 1000
 
 
 def time_point_of(
-    analysis: Analysis, tracking_uids: Mapping[int, str], results: tuple[ResultReference, ...] = ()
+    analysis: Analysis,
+    tracking_uids: Mapping[int, str] | None = None,
+    results: tuple[ResultReference, ...] = (),
 ) -> TimePoint | None:
     """Keep of an analysis what later scans are compared with.
 
@@ -37,9 +39,9 @@ def time_point_of(
     analysis
         Volume, masks and numbers.
     tracking_uids
-        Tracking UID of each single lesion, by number.
+        Tracking UID of each single lesion, by number, once they are known.
     results
-        The objects that were made of it.
+        The objects that were made of it, once they are.
 
     Returns
     -------
@@ -52,28 +54,31 @@ def time_point_of(
         return None
     geometry = _cut(volume.geometry, box)
     density, density_geometry = _averaged(volume.hu_zyx[box], geometry)
-    lungs = LungMask(np.ascontiguousarray(analysis.lungs.labels_zyx[box]))
-    lesions = LesionMask(np.ascontiguousarray(analysis.lesions.labels_zyx[box]), analysis.lesions.model)
-    measurements = _moved(analysis.measurements, box)
-    facts = scan_facts(volume.headers[0], cut_off=_is_cut_off(analysis.lungs.labels_zyx))
-    digest = hashlib.sha256()
-    for part in (repr(facts), repr(measurements), repr(sorted(tracking_uids.items())), repr(results)):
-        digest.update(part.encode())
-    for array in (geometry.affine_lps, lungs.labels_zyx, lesions.labels_zyx, density):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return TimePoint(
-        facts=facts,
+    point = TimePoint(
+        facts=scan_facts(volume.headers[0], cut_off=_is_cut_off(analysis.lungs.labels_zyx)),
         model=analysis.lesions.model,
-        measurements=measurements,
+        measurements=_moved(analysis.measurements, box),
         geometry=geometry,
-        lungs=lungs,
-        lesions=lesions,
+        lungs=LungMask(np.ascontiguousarray(analysis.lungs.labels_zyx[box])),
+        lesions=LesionMask(np.ascontiguousarray(analysis.lesions.labels_zyx[box]), analysis.lesions.model),
         density_geometry=density_geometry,
         density_hu_zyx=density,
-        tracking_uids=dict(tracking_uids),
-        results=results,
-        digest=digest.hexdigest(),
     )
+    return with_results(point, tracking_uids or {}, results)
+
+
+def with_results(
+    point: TimePoint, tracking_uids: Mapping[int, str], results: tuple[ResultReference, ...]
+) -> TimePoint:
+    """Return a time point with what was made of it, and the digest of the whole."""
+    digest = hashlib.sha256()
+    facts, numbers = repr(point.facts), repr(point.measurements)
+    for part in (facts, repr(point.model), numbers, repr(sorted(tracking_uids.items())), repr(results)):
+        digest.update(part.encode())
+    masks = (point.lungs.labels_zyx, point.lesions.labels_zyx, point.density_hu_zyx)
+    for array in (point.geometry.affine_lps, *masks):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return replace(point, tracking_uids=dict(tracking_uids), results=results, digest=digest.hexdigest())
 
 
 def scan_facts(header: Dataset, *, cut_off: bool) -> ScanFacts:
