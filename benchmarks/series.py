@@ -49,7 +49,8 @@ from benchmarks.real_series import (
 from benchmarks.tables import line, model_line, shown, table
 from core.domain import LUNG_LABEL, Analysis
 from core.errors import SeriesRejected
-from lesionnode.pipeline import Analysed, analyse_series, result_json
+from lesionnode.pipeline import Analysed, analyse_series
+from lesionnode.result_json import result_json
 
 _TUMOUR_GROWN_MM = 5.0
 

@@ -1,5 +1,6 @@
 """The configuration: one TOML file, read once into frozen settings."""
 
+from config.comparison import ComparisonSettings, PriorsRule, RetrievalWay
 from config.loader import load_settings
 from config.peers import DicomwebPeerSettings, DimsePeerSettings, PatientRule, PeerSettings
 from config.retention import RetentionSettings
@@ -21,6 +22,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "AnalyseRule",
     "CommitmentRule",
+    "ComparisonSettings",
     "DeliverySettings",
     "DicomwebPeerSettings",
     "DimsePeerSettings",
@@ -29,8 +31,10 @@ __all__ = [
     "PatientRule",
     "PeerSettings",
     "Priority",
+    "PriorsRule",
     "ReceptionSettings",
     "RetentionSettings",
+    "RetrievalWay",
     "Settings",
     "SourceSettings",
     "StorageSettings",

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from config.commitment import commitment_faults
+from config.comparison import comparison_faults
 from config.peers import KIND_MARK, PEER_KINDS, DicomwebPeerSettings
 from config.settings import Settings
 from core.errors import ConfigurationError
@@ -53,7 +54,12 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
         raise ConfigurationError([f"{name}: {_explain(one)}" for one in details] + faults) from None
     faults += [
         f"{name}: {fault}"
-        for fault in (*settings.cross_faults(), *_missing_files(settings), *commitment_faults(settings))
+        for fault in (
+            *settings.cross_faults(),
+            *_missing_files(settings),
+            *commitment_faults(settings),
+            *comparison_faults(settings),
+        )
     ]
     if faults:
         raise ConfigurationError(faults)

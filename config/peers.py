@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, SecretStr, Tag, model_validator
 
+from config.comparison import RetrievalWay
 from config.section import Section
 from config.values import AETitleText, HostText, NameText, NetworkText, Port, WebAddress
 from core.domain import ResultKind
@@ -66,6 +67,10 @@ class DimsePeerSettings(PeerSettings):
     """Whether the peer is asked, after delivery, to take responsibility for what it got (PS3.4 J)."""
     commitment_from: tuple[NetworkText, ...] = ()
     """Where its reports may come from, besides `host`."""
+    priors_by: RetrievalWay = RetrievalWay.MOVE
+    """How earlier scans are retrieved from it, where a source's ``priors_from`` names it."""
+    priors_move_from: tuple[NetworkText, ...] = ()
+    """Where it may send them from, besides `host`, for ``priors_by = "move"``."""
 
 
 class DicomwebPeerSettings(PeerSettings):

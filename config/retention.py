@@ -21,6 +21,8 @@ class RetentionSettings(Section):
     """Images of a series that is analysed, or was not selected, and whose results are delivered."""
     results_days: Days = 90.0
     """Results that every peer has."""
+    time_points_days: Days = 1825.0
+    """What later scans of a patient are compared with: numbers, masks, coarse densities. 0: for ever."""
     set_aside_days: Days = 30.0
     """What came and cannot be analysed: localizers, reports, damaged copies."""
     quarantine_days: Days = 90.0

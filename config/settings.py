@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from config.comparison import ComparisonSettings, PriorsRule
 from config.peers import DimsePeerSettings, Peer, PeerSettings
 from config.retention import RetentionSettings
 from config.section import Section
@@ -90,6 +91,12 @@ class SourceSettings(Section):
     """Where it listens for the answer; by default the address that it asked from."""
     commitment_port: Port | None = None
     """Port on which it listens for the answer; by default that of the peer of the same AE title."""
+    priors: PriorsRule = PriorsRule.HISTORY
+    """With which earlier scans its scans are compared: none, those analysed here, those of a PACS too."""
+    priors_from: NameText | None = None
+    """The peer that is asked for earlier scans, for ``priors = "pacs"``."""
+    report_priors: bool = False
+    """Whether an earlier scan that was fetched for comparison is reported like one that was sent."""
 
 
 class Durability(StrEnum):
@@ -183,6 +190,7 @@ class Settings(Section):
     reception: ReceptionSettings = ReceptionSettings()
     models: ModelSettings = ModelSettings()
     results: ResultSettings = ResultSettings()
+    comparison: ComparisonSettings = ComparisonSettings()
     delivery: DeliverySettings = DeliverySettings()
     storage: StorageSettings = StorageSettings()
     retention: RetentionSettings = RetentionSettings()
@@ -204,6 +212,14 @@ class Settings(Section):
     def committing_peers(self) -> tuple[DimsePeerSettings, ...]:
         """The peers that are asked for storage commitment."""
         return tuple(peer for peer in self.dimse_peers if peer.storage_commitment)
+
+    @property
+    def prior_peers(self) -> tuple[DimsePeerSettings, ...]:
+        """The peers that are asked for earlier scans."""
+        if not self.comparison.enabled:
+            return ()
+        asked = {source.priors_from for source in self.sources if source.priors is PriorsRule.PACS}
+        return tuple(peer for peer in self.dimse_peers if peer.name in asked)
 
     @property
     def answers_commitment(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -569,8 +570,11 @@ class ResultSet:
         What was left out and why.
     files
         The same results in other forms.
+    tracking_uids
+        Tracking UID (0062,0021) of each single lesion, by number, whether or not it has a segment.
     """
 
     objects: tuple[ResultObject, ...]
     remarks: tuple[str, ...] = field(default=())
     files: tuple[ResultFile, ...] = field(default=())
+    tracking_uids: Mapping[int, str] = field(default_factory=dict)

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from core.errors import SpoolDamaged
+
+#: Plain fields of dataclasses, as they are annotated, and what JSON may have for them.
+_PLAIN: dict[str, tuple[type[Any], ...]] = {
+    "str": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "float": (float, int),
+    "float | None": (float, int, type(None)),
+}
 
 
 def encode(form: str, body: Mapping[str, Any]) -> tuple[bytes, str]:
@@ -36,6 +47,23 @@ def decode(content: bytes, form: str, sha256: str | None = None) -> dict[str, An
 def checksum(body: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a body, however its JSON is laid out."""
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def plain_fields(kind: type[Any], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the values of a dataclass as they were read, once each plain field has what it must.
+
+    Raises
+    ------
+    ValueError, AttributeError
+        A plain field is absent, of another type, or no finite number.
+    """
+    for one in fields(kind):
+        value, wanted = values.get(one.name), _PLAIN.get(str(one.type))
+        if wanted is None:
+            continue
+        if type(value) not in wanted or (isinstance(value, float) and not math.isfinite(value)):
+            raise ValueError(f"no {one.name}")
+    return values
 
 
 def unreadable(what: str, path: Path, error: Exception) -> SpoolDamaged:

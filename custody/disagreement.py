@@ -20,6 +20,8 @@ class Kind(StrEnum):
     RESULT_SET_MISSING = "result_set_missing"
     RESULT_SET_DAMAGED = "result_set_damaged"
     RESULT_SET_DIFFERS = "result_set_differs"
+    TIME_POINT_MISSING = "time_point_missing"
+    TIME_POINT_DAMAGED = "time_point_damaged"
     JOB_MISSING = "job_missing"
     SENDER_MISSING = "sender_missing"
     DELIVERY_MISSING = "delivery_missing"
@@ -58,6 +60,11 @@ _ANEW = (
     "spool, or `lesion-node ledger rebuild` makes all of it anew"
 )
 
+_NOT_COMPARED = (
+    "restore it from a backup of the data folder; without it later scans of the patient are not compared "
+    "with this one, and nothing else depends on it"
+)
+
 #: What to do about each kind.
 ADVICE: dict[Kind, str] = {
     Kind.IMAGE_MISSING: _SEND_AGAIN,
@@ -85,6 +92,8 @@ ADVICE: dict[Kind, str] = {
     ),
     Kind.RESULT_SET_DAMAGED: "check the disk; `lesion-node verify --complete` writes it anew from the ledger",
     Kind.RESULT_SET_DIFFERS: _ANEW,
+    Kind.TIME_POINT_MISSING: _NOT_COMPARED,
+    Kind.TIME_POINT_DAMAGED: f"check the disk; {_NOT_COMPARED}",
     Kind.JOB_MISSING: _ANEW,
     Kind.SENDER_MISSING: _ANEW,
     Kind.DELIVERY_MISSING: _ANEW,

@@ -21,7 +21,7 @@ from custody.ledger.files import located
 from custody.ledger.tables import job, manifest, result_object
 from custody.manifest import read_manifest
 from custody.shared_storage import PackageReceipt, SharedStorage
-from custody.spool import Spool
+from custody.spool import TIME_POINT, Spool
 
 _COPY_KEPT_S = 86_400.0
 
@@ -116,6 +116,35 @@ class Holdings:
         name, _, sha256 = package.partition(" ")
         folder = self._spool.copy_of(self._spool.results_folder(job_id))
         self._storage.fetch(PackageReceipt(name, sha256), folder)
+
+    def publish_time_point(self, job_id: str, name: str) -> str | None:
+        """Publish the time point of a job under a name of its own; return how it is found again."""
+        folder = self._spool.time_point_folder(job_id)
+        if self._storage is None:
+            return None
+        receipt = self._storage.publish(f"time-points/{job_id}/{name}", {TIME_POINT: folder / TIME_POINT})
+        return f"{receipt.name} {receipt.sha256}"
+
+    def bring_time_point(self, job_id: str, package: str | None) -> None:
+        """Bring the time point of a job."""
+        if self._storage is None or package is None:
+            return
+        name, _, sha256 = package.partition(" ")
+        folder = self._spool.copy_of(self._spool.time_point_folder(job_id))
+        self._storage.fetch(PackageReceipt(name, sha256), folder)
+
+    def let_go_of_time_point(self, job_id: str) -> None:
+        """Keep nothing here of a time point that was made and published here."""
+        if self._storage is not None:
+            self._spool.drop_time_point(job_id)
+
+    def delete_time_point(self, job_id: str) -> None:
+        """Delete the time point of a job, here and where it was published."""
+        self._spool.drop_time_point(job_id)
+        if self._storage is not None:
+            for name in self._storage.names(f"time-points/{job_id}"):
+                self._storage.delete(name)
+            shutil.rmtree(self._spool.copy_of(self._spool.time_point_folder(job_id)), ignore_errors=True)
 
     def let_go_of_results(self, job_id: str) -> None:
         """Keep the results that were made and published here as a copy only.

@@ -14,12 +14,13 @@ from sqlalchemy import Connection, select
 from core.domain import SeriesKey
 from core.errors import SpoolDamaged
 from custody.late_flush import MARK
-from custody.ledger import Ledger, anew, anew_results
+from custody.ledger import Ledger, anew, anew_results, time_points
 from custody.ledger.reception import OTHER_CONTENT, NewInstance, known_in
 from custody.ledger.tables import instance
 from custody.manifest import Manifest, reread_manifest
 from custody.result_set import RESULT_SET, read_corrected, read_receipts, read_result_set
-from custody.spool import Spool
+from custody.spool import TIME_POINT, Spool
+from custody.time_points import described
 
 _BATCH = 50
 _IMAGES_GONE = "they were gone when the ledger was made anew"
@@ -138,6 +139,17 @@ class Rebuilding:
         corrected, receipts = list(read_corrected(folder)), list(read_receipts(folder))
         if anew_results.take_result_set(connection, folder, found, corrected, receipts, purged_at):
             self._rebuilt.results += 1
+        self._take_time_point(connection, found.job_id)
+
+    def _take_time_point(self, connection: Connection, job_id: str) -> None:
+        """Enter what later scans are compared with, which stays longer than the results."""
+        path = self._spool.time_point_folder(job_id) / TIME_POINT
+        if not path.exists() or not time_points.is_wanted(connection, job_id):
+            return
+        try:
+            time_points.enter(connection, job_id, described(path), path.stat().st_mtime)
+        except SpoolDamaged as error:
+            self._rebuilt.faults.append(f"{path}: {error}; later scans are not compared with this one")
 
     def _take_images(self, connection: Connection, folder: Path) -> None:
         listed: set[str] = set()

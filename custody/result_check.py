@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from core.errors import SpoolDamaged
 from custody.disagreement import Disagreement, Kind
@@ -15,6 +17,8 @@ from custody.result_set import RECEIPTS, RESULT_SET, ResultSet, read_corrected, 
 from custody.series_check import ARRIVING_S
 
 _ENDED = {one.value for one in (JobState.ANALYSED, JobState.REFUSED, JobState.FAILED)}
+_RESULT = (Kind.RESULT_MISSING, Kind.RESULT_DAMAGED)
+_TIME_POINT = (Kind.TIME_POINT_MISSING, Kind.TIME_POINT_DAMAGED)
 
 
 @dataclass(slots=True)
@@ -39,13 +43,19 @@ class ResultCheck:
     now: float
 
     def look(self, held: HeldJob) -> Iterator[Disagreement]:
-        """Yield what does not agree about a job's results."""
+        """Yield what does not agree about a job's results, and about what later scans are compared with."""
+        kept = held.time_point
+        if kept is not None and (self.node is None or Path(kept.path).exists()):
+            yield from self._file(held.row.series_id, kept, _TIME_POINT)
+        yield from self._look_at_results(held)
+
+    def _look_at_results(self, held: HeldJob) -> Iterator[Disagreement]:
         row, folder = held.row, self.results / held.row.id
         made_here = self.node is None or str(row.owner or "").startswith(f"{self.node}-") or folder.is_dir()
         if row.state not in _ENDED or row.results_purged_at is not None or not made_here:
             return
         for one in held.objects:
-            yield from self._file(row.series_id, Path(one.path), one.size_bytes, one.sha256)
+            yield from self._file(row.series_id, one, _RESULT)
         try:
             found = read_result_set(folder)
         except SpoolDamaged:
@@ -53,7 +63,8 @@ class ResultCheck:
             return
         yield from self._differs(held, found)
         for file in found.files:
-            yield from self._file(row.series_id, folder / file.file, file.size_bytes, file.sha256)
+            beside = SimpleNamespace(path=folder / file.file, size_bytes=file.size_bytes, sha256=file.sha256)
+            yield from self._file(row.series_id, beside, _RESULT)
         yield from self._undelivered(held, found, folder)
         yield from self._strangers(held, found, folder)
 
@@ -101,21 +112,21 @@ class ResultCheck:
             if path.name not in known and not young:
                 yield Disagreement(Kind.FILE_UNKNOWN, str(path), held.row.series_id, "")
 
-    def _file(self, series_id: str, path: Path, size: int, sha256: str) -> Iterator[Disagreement]:
+    def _file(self, series_id: str, wanted: Any, kinds: tuple[Kind, Kind]) -> Iterator[Disagreement]:
+        """Compare a file with its `path`, `size_bytes` and `sha256`; `kinds`: for one gone, for one wrong."""
+        path, (missing, damaged) = Path(wanted.path), kinds
         try:
             found = path.stat().st_size
-            if size and found != size:
-                detail = f"{found} bytes instead of {size}"
-                yield Disagreement(Kind.RESULT_DAMAGED, str(path), series_id, detail)
-            elif not self.quick and _sha256(path) != sha256:
-                yield Disagreement(
-                    Kind.RESULT_DAMAGED, str(path), series_id, "other content than was written"
-                )
+            if wanted.size_bytes and found != wanted.size_bytes:
+                detail = f"{found} bytes instead of {wanted.size_bytes}"
+                yield Disagreement(damaged, str(path), series_id, detail)
+            elif not self.quick and _sha256(path) != wanted.sha256:
+                yield Disagreement(damaged, str(path), series_id, "other content than was written")
         except FileNotFoundError:
-            yield Disagreement(Kind.RESULT_MISSING, str(path), series_id, "")
+            yield Disagreement(missing, str(path), series_id, "")
         except OSError as error:
             detail = f"it cannot be read ({error.strerror})"
-            yield Disagreement(Kind.RESULT_DAMAGED, str(path), series_id, detail)
+            yield Disagreement(damaged, str(path), series_id, detail)
 
 
 def _sha256(path: Path) -> str:

@@ -106,6 +106,8 @@ class ResultSet:
         What the objects cite as replaced.
     made_by
         Version, model, settings: what the bytes of the objects depend on besides the images.
+    compared_with, notes
+        Digests of the earlier scans that it was compared with, and what was said about others.
     """
 
     job_id: str
@@ -134,6 +136,8 @@ class ResultSet:
     files: tuple[KeptFile, ...] = ()
     predecessors: tuple[Predecessor, ...] = ()
     made_by: Mapping[str, Any] | None = None
+    compared_with: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def encoded(self) -> bytes:
         """Return the content of the file."""
@@ -199,6 +203,7 @@ def read_result_set(folder: Path) -> ResultSet:
     path = folder / f"{RESULT_SET}.json"
     try:
         body = checked_json.decode(path.read_bytes(), _FORMAT)
+        body = {"compared_with": (), "notes": (), **body}  # written before scans were compared
         values = {one.name: body[one.name] for one in fields(ResultSet)}
         key = values["key"]
         values["key"] = SeriesKey(
@@ -210,6 +215,7 @@ def read_result_set(folder: Path) -> ResultSet:
         values["owed"] = tuple(Owed(**one) for one in values["owed"])
         values["objects"] = tuple(KeptObject(**one) for one in values["objects"])
         values["files"] = tuple(KeptFile(**one) for one in values["files"])
+        values["compared_with"], values["notes"] = tuple(values["compared_with"]), tuple(values["notes"])
         values["predecessors"] = tuple(_predecessor(one) for one in values["predecessors"])
         return ResultSet(**values)
     except (OSError, ValueError, KeyError, TypeError) as error:

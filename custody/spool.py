@@ -9,6 +9,7 @@ Layout below the data folder::
     copies/                                   brought from shared storage (`custody.holdings`)
     results/<job id>/result-set.json          what they are and how the job ended (`custody.result_set`)
     results/<job id>/receipts.jsonl           what became of their deliveries
+    time-points/<job id>/time-point.zip       what later scans are compared with (`custody.time_points`)
     unrecorded/<time>-<name>                  complete files that the ledger did not know at start-up
     unflushed                                 there while some received files may be so (`custody.late_flush`)
     reserve                                   space that is freed when the disk is full (`custody.reserve`)
@@ -31,6 +32,8 @@ from custody.manifest import read_manifest
 from custody.reserve import Reserve
 
 _MOST_ENTERED = 10_000
+#: Name of a time point's file.
+TIME_POINT = "time-point.zip"
 #: Files beside results that say which there are and what became of them.
 _RECORDS = ("result-set.json", "corrected*.json", "receipts.jsonl")
 
@@ -57,6 +60,7 @@ class Spool:
         self.received = data_folder / "received"
         self.results = data_folder / "results"
         self.unrecorded = data_folder / "unrecorded"
+        self.time_points = data_folder / "time-points"
         self.reserve = Reserve.beside(data_folder / "received")
         self.copies = data_folder / COPIES
         self._data_folder = data_folder
@@ -65,7 +69,7 @@ class Spool:
         #: Folders whose entry in their parent is on disk.
         self._entered: set[Path] = set()
         try:
-            for folder in (self.received, self.results, self.unrecorded):
+            for folder in (self.received, self.results, self.unrecorded, self.time_points):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SpoolError(f"the data folder {data_folder} cannot be used: {error.strerror}") from None
@@ -140,6 +144,19 @@ class Spool:
         """Store one result durably; an earlier unrecorded write of the same name is replaced."""
         _require_own_names(job_id, name, ending)
         return self._write(self.results / job_id / f"{name}.{ending}", [content])
+
+    def keep_time_point(self, job_id: str, content: Buffer) -> Path:
+        """Store what later scans are compared with durably; one of an earlier attempt is replaced."""
+        return self._write(self.time_point_folder(job_id) / TIME_POINT, [content])
+
+    def time_point_folder(self, job_id: str) -> Path:
+        """Return where the time point of a job is."""
+        _require_own_names(job_id)
+        return self.time_points / job_id
+
+    def drop_time_point(self, job_id: str) -> None:
+        """Delete the time point of a job."""
+        _remove_folder(self.time_point_folder(job_id))
 
     def delete_received(self, series_id: str, names: Iterable[str]) -> int:
         """Delete received files of a series; return how many were there.
@@ -229,7 +246,7 @@ class Spool:
         """
         known = {path.resolve() for path in recorded}
         parts = strangers = 0
-        for folder in _changed_folders((self.received, self.results), changed_since):
+        for folder in _changed_folders((self.received, self.results, self.time_points), changed_since):
             for part in folder.glob("*.part"):
                 part.unlink(missing_ok=True)
                 parts += 1

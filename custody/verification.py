@@ -76,6 +76,7 @@ class Verification:
         strangers = [
             *self._unknown_folders(self._spool.received, series),
             *self._unknown_folders(self._spool.results, job),
+            *self._unknown_folders(self._spool.time_points, job),
         ]
         if suspects or strangers:
             self._pause(_SECOND_LOOK_S)

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from config import DEFAULT_MODEL, PeerSettings, Settings
+from config import PeerSettings, Settings
 from core.errors import ConfigurationError, NodeError
 from core.log import configure_logging
-from lesionnode.commands import again, discard, drain, patients, rebuild, reproduce, trace, verify
+from lesionnode.commands import (
+    again,
+    analyse,
+    discard,
+    drain,
+    history,
+    patients,
+    rebuild,
+    reproduce,
+    trace,
+    verify,
+)
 from lesionnode.commands.common import ConfigOption, read_settings
 from lesionnode.roles import Role
 
 #: sysexits.h: something was found in an unconfigured or misconfigured state.
 EX_CONFIG = 78
 EX_UNAVAILABLE = 69
-#: `analyse`: the series cannot be analysed; the reason is in result.json.
-EX_REFUSED = 3
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -133,41 +139,18 @@ def probe(
         raise typer.Exit(1)
 
 
+app.command("analyse")(analyse.analyse)
 app.command("trace")(trace.trace)
 app.command("verify")(verify.verify)
 app.command("retry")(again.retry)
 app.command("resend")(again.resend)
 app.command("discard")(discard.discard)
 app.command("drain")(drain.drain)
+app.command("history")(history.history)
 app.command("forget")(patients.forget)
 app.command("reproduce")(reproduce.reproduce)
 ledger_app.command("rebuild")(rebuild.rebuild)
 patient_app.command("merge")(patients.merge)
-
-
-@app.command()
-def analyse(
-    folder: Annotated[Path, typer.Argument(help="Folder with the images of a CT series.", exists=True)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
-    model: Annotated[str, typer.Option(help="Model package.")] = DEFAULT_MODEL,
-    config: ConfigOption = None,
-    accept_licence: Annotated[
-        list[str] | None, typer.Option(help="Accept a restricted licence by name, e.g. research.")
-    ] = None,
-) -> None:
-    """Analyse a folder without any network: DICOM objects, PDF, FHIR bundle and result.json."""
-    from lesionnode.folder import analyse_folder
-
-    settings = read_settings(config, optional=True)
-    configure_logging("warning")
-    if accept_licence:
-        models = settings.models.model_copy(update={"accept_licence": tuple(accept_licence)})
-        settings = settings.model_copy(update={"models": models})
-    with _progress() as report:
-        result = analyse_folder(folder, output, model, settings, report)
-    _print_result(result, output)
-    if result["status"] == "refused":
-        raise typer.Exit(EX_REFUSED)
 
 
 @app.command()
@@ -263,49 +246,6 @@ def _require_usable(settings: Settings) -> None:
         faults.append("peers: none is configured, so results go nowhere; wanted at least one [[peers]]")
     if faults:
         raise ConfigurationError(faults)
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """Show a bar on a terminal and one plain line for each step elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        seen: set[str] = set()
-
-        def line(step: str, _share: float) -> None:
-            if step not in seen:
-                seen.add(step)
-                print(f"{step} ...", file=sys.stderr, flush=True)
-
-        yield line
-        return
-    columns = (TextColumn("{task.description:18}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("starting", total=1.0)
-
-        def bar(step: str, share: float) -> None:
-            progress.update(task, description=step, completed=share)
-
-        yield bar
-
-
-def _print_result(result: dict[str, Any], output: Path) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    if result["status"] == "refused":
-        console.print(f"[yellow]Not analysed:[/] {escape(result['reason'])}")
-    else:
-        burden, lungs = result["burden"], result["lungs"]
-        console.print(
-            f"Lesions {burden['total_ml']:.1f} ml, {burden['percent_of_lung']:.1f} % of lung "
-            f"(ground-glass {burden['ground_glass_ml']:.1f} ml, consolidation "
-            f"{burden['consolidation_ml']:.1f} ml); {len(result['lesions'])} lesion(s), severity score "
-            f"{result['severity_score']} of 24"
-        )
-        console.print(f"Lungs: right {lungs['right_ml']:.0f} ml, left {lungs['left_ml']:.0f} ml")
-        console.print(f"{result['model']} on {result['provider']}; research use only")
-    for remark in result["remarks"]:
-        console.print(f"[dim]Note: {escape(remark)}[/]")
-    console.print(f"Written to {output}")
 
 
 def _complain(headline: str, lines: list[str]) -> None:

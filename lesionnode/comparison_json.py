@@ -67,8 +67,8 @@ def comparison_json(comparison: Comparison | None) -> dict[str, Any] | None:
         "shift": None if comparison.shift is None else _shift(comparison.shift),
         "registration": _registration(comparison.registration),
         "warnings": list(comparison.warnings),
-        "history": [_point(one) for one in comparison.history],
-        "peak": _point(comparison.peak) if comparison.history else None,
+        "history": [history_json(one) for one in comparison.history],
+        "peak": history_json(comparison.peak) if comparison.history else None,
     }
 
 
@@ -127,7 +127,8 @@ def _shift(shift: CompositionShift) -> list[dict[str, Any]]:
     ]
 
 
-def _point(point: HistoryPoint) -> dict[str, Any]:
+def history_json(point: HistoryPoint) -> dict[str, Any]:
+    """Return the numbers of one scan as plain values."""
     return {
         "study_instance_uid": point.facts.study_instance_uid,
         "scanned_at": _moment(point.facts.scanned_at),

@@ -8,10 +8,12 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from config import Settings
@@ -19,22 +21,21 @@ from core.ct_facts import FACT_KEYWORDS, CtFacts
 from core.ct_header import REASON_KEYWORDS, reason_not_analysable
 from core.domain import ResultKind, SOPInstanceUID
 from core.errors import OtherImages, ResultEncodingError, SeriesRejected, UnsupportedImage
+from core.forms import ResultForm
+from core.patient import Person
+from core.time_point import TimePoint
+from inference.time_points import scan_facts
+from lesionnode.comparing import Earlier, compared, written
 from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
-from lesionnode.pipeline import (
-    Progress,
-    analyse_series,
-    refusal_of,
-    refused_json,
-    result_context,
-    result_json,
-)
+from lesionnode.pipeline import Progress, analyse_series, refusal_of, result_context
+from lesionnode.result_json import refused_json, result_json
 from scp.selection import Candidate, choose
 from sr_writer.context import ResultContext
 from sr_writer.elements import part_10
 from sr_writer.encapsulated_pdf import pdf_of
 from sr_writer.fhir_bundle import FILE_NAME as FHIR_FILE
-from sr_writer.results import write_refusal, write_results
+from sr_writer.results import write_refusal
 
 _FILE_NAMES = {
     ResultKind.SEGMENTATION: "segmentation.dcm",
@@ -45,6 +46,8 @@ _FILE_NAMES = {
 }
 _PDF_FILE = "report.pdf"
 RESULT_FILE = "result.json"
+#: Folder of the results of an earlier scan, by number.
+_EARLIER = "earlier-{}"
 
 _READ_KEYWORDS = ["SeriesInstanceUID", *REASON_KEYWORDS, *FACT_KEYWORDS]
 
@@ -104,7 +107,12 @@ def look_into(folder: Path) -> FolderContent:
 
 
 def analyse_folder(
-    folder: Path, output: Path, model: str, settings: Settings, progress: Progress | None = None
+    folder: Path,
+    output: Path,
+    model: str,
+    settings: Settings,
+    progress: Progress | None = None,
+    priors: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Analyse the best series of a folder and write all its results and ``result.json``.
 
@@ -120,6 +128,10 @@ def analyse_folder(
         The node's, or the defaults.
     progress
         Called with the name of the step and its share done.
+    priors
+        Folders with earlier scans of the patient, in any order; each is analysed too, compared with those
+        before it, and its results go to a folder ``earlier-1``, ``earlier-2``, … of the output, the oldest
+        first.
 
     Returns
     -------
@@ -131,60 +143,144 @@ def analyse_folder(
     ModelError, InferenceError, OSError
         Nothing can be said about the series.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    for name in (*_FILE_NAMES.values(), _PDF_FILE, FHIR_FILE):
-        (output / name).unlink(missing_ok=True)
+    _empty(output)
+    run = _Run(model, settings, Engine(settings.models, model_folders(settings)), progress)
     content = look_into(folder)
     try:
-        series, others = _chosen(content)
-        result = _analyse(series, output, model, settings, progress)
-        result["remarks"] = [*result["remarks"], *others]
+        scan = _Scan.of(content)
+        earlier = run.earlier(scan, priors, output) if priors else None
+        result = run.analysed(scan, output, earlier)[0]
     except (SeriesRejected, ResultEncodingError) as error:
         result = refused_json(str(error), model)
     result["remarks"] = [*result["remarks"], *content.remark_lines]
-    (output / RESULT_FILE).write_text(json.dumps(result, indent=2) + "\n")
+    _write_json(result, output)
     return result
 
 
-def _chosen(content: FolderContent) -> tuple[Sequence[Path], list[str]]:
-    if not content.series:
-        found = "; ".join(content.remark_lines) or "the folder is empty"
-        raise UnsupportedImage(f"no CT images to analyse: {found}")
-    best, losers = choose([Candidate(uid, tuple(content.facts[uid])) for uid in content.series])
-    others = [f"series {uid} not analysed: {reason}" for uid, reason in losers.items()]
-    return content.series[best.series_id], others
+def _empty(output: Path) -> None:
+    """Take away what an earlier run left, so that nothing of it is taken for a result of this one."""
+    output.mkdir(parents=True, exist_ok=True)
+    for folder in (output, *output.glob(_EARLIER.format("*"))):
+        for name in (*_FILE_NAMES.values(), _PDF_FILE, FHIR_FILE, RESULT_FILE):
+            (folder / name).unlink(missing_ok=True)
+        if folder != output:
+            with contextlib.suppress(OSError):  # something of the user's is in it
+                folder.rmdir()
 
 
-def _analyse(
-    paths: Sequence[Path], output: Path, model: str, settings: Settings, progress: Progress | None
-) -> dict[str, Any]:
-    engine = Engine(settings.models, model_folders(settings))
-    try:
-        analysed = analyse_series(paths, engine, model, settings.models, progress)
-    except SeriesRejected as error:
-        if settings.results.refusals and not isinstance(error, OtherImages):
-            with contextlib.suppress(ResultEncodingError):  # not certain whose images they are
-                _write_refusal(paths, str(error), output, engine, model, settings)
-        raise
-    start = time.perf_counter()
-    results = write_results(analysed.analysis, _context(paths, analysed.provider, settings))
-    for one in results.objects:
-        (output / _FILE_NAMES[one.kind]).write_bytes(part_10(one.dataset))
-        if one.kind is ResultKind.DOCUMENT:
-            (output / _PDF_FILE).write_bytes(pdf_of(one.dataset))
-    for file in results.files:
-        (output / file.name).write_bytes(file.content)
-    analysed.timings_s["write"] = round(time.perf_counter() - start, 3)
-    return result_json(analysed)
+def _write_json(result: dict[str, Any], output: Path) -> None:
+    (output / RESULT_FILE).write_text(json.dumps(result, indent=2) + "\n")
 
 
-def _write_refusal(
-    paths: Sequence[Path], reason: str, output: Path, engine: Engine, model: str, settings: Settings
-) -> None:
-    """Write the page and the report that a PACS would get in place of results."""
-    context = _context(paths, engine.open(model)[1].provider, settings)
-    for one in write_refusal(refusal_of(paths, reason, engine, model), context).objects:
-        (output / _FILE_NAMES[one.kind]).write_bytes(part_10(one.dataset))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scan:
+    """The series of a folder that is analysed: its files, one of its headers, and what was left out."""
+
+    paths: Sequence[Path]
+    header: Dataset
+    others: tuple[str, ...]
+
+    @classmethod
+    def of(cls, content: FolderContent) -> _Scan:
+        """Choose a series.
+
+        Raises
+        ------
+        UnsupportedImage
+            There is none.
+        """
+        if not content.series:
+            found = "; ".join(content.remark_lines) or "the folder is empty"
+            raise UnsupportedImage(f"no CT images to analyse: {found}")
+        best, losers = choose([Candidate(uid, tuple(content.facts[uid])) for uid in content.series])
+        others = tuple(f"series {uid} not analysed: {reason}" for uid, reason in losers.items())
+        paths = content.series[best.series_id]
+        return cls(paths, dcmread(paths[0], stop_before_pixels=True), others)
+
+    @property
+    def scanned_at(self) -> datetime:
+        """When; the beginning of time where nothing says so."""
+        return scan_facts(self.header, cut_off=False).scanned_at or datetime.min
+
+    def why_not_compared(self, other: _Scan) -> str | None:
+        """Return why an earlier scan is not compared with this one; None where it is."""
+        if other.header.get("StudyInstanceUID") == self.header.get("StudyInstanceUID"):
+            return "it is of the same study"
+        return Person.of(self.header).why_not_the_same(Person.of(other.header))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """What is the same for every folder of one call."""
+
+    model: str
+    settings: Settings
+    engine: Engine
+    progress: Progress | None
+
+    def earlier(self, current: _Scan, folders: Sequence[Path], output: Path) -> Earlier:
+        """Analyse earlier scans, the oldest first, each compared with those before it."""
+        notes: list[str] = []
+        scans: list[_Scan] = []
+        for number, folder in enumerate(folders, start=1):
+            try:
+                scan = _Scan.of(look_into(folder))
+            except SeriesRejected as error:
+                notes.append(f"Earlier scan {number} was not compared: {error}.")
+                continue
+            reason = current.why_not_compared(scan)
+            if reason is None:
+                scans.append(scan)
+            else:
+                notes.append(f"Earlier scan {number} was not compared: {reason}.")
+        points: list[TimePoint] = []
+        for number, scan in enumerate(sorted(scans, key=lambda one: one.scanned_at), start=1):
+            place = output / _EARLIER.format(number)
+            place.mkdir(exist_ok=True)
+            try:
+                result, point = self.analysed(scan, place, Earlier(tuple(points)))
+            except (SeriesRejected, ResultEncodingError) as error:
+                result, point = refused_json(str(error), self.model), None
+                notes.append(f"An earlier scan was not compared, because it cannot be analysed: {error}.")
+            _write_json(result, place)
+            points += [] if point is None else [point]
+        return Earlier(tuple(points), tuple(notes))
+
+    def analysed(
+        self, scan: _Scan, output: Path, earlier: Earlier | None
+    ) -> tuple[dict[str, Any], TimePoint | None]:
+        """Analyse a series, compare it and write its results; return what ``result.json`` gets."""
+        try:
+            analysed = analyse_series(
+                scan.paths, self.engine, self.model, self.settings.models, self.progress
+            )
+        except SeriesRejected as error:
+            if self.settings.results.refusals and not isinstance(error, OtherImages):
+                with contextlib.suppress(ResultEncodingError):  # not certain whose images they are
+                    self._write_refusal(scan.paths, str(error), output)
+            raise
+        if earlier is not None:
+            analysed = compared(analysed, earlier, self.engine, self.settings.comparison)
+        start = time.perf_counter()
+        context = _context(scan.paths, analysed.provider, self.settings)
+        done = written(analysed, context, (ResultForm(),))
+        for one in done.results.objects:
+            (output / _FILE_NAMES[one.kind]).write_bytes(part_10(one.dataset))
+            if one.kind is ResultKind.DOCUMENT:
+                (output / _PDF_FILE).write_bytes(pdf_of(one.dataset))
+        for file in done.results.files:
+            (output / file.name).write_bytes(file.content)
+        done.analysed.timings_s["write"] = round(time.perf_counter() - start, 3)
+        result = result_json(done.analysed)
+        result["remarks"] = [*result["remarks"], *scan.others]
+        return result, done.analysed.time_point
+
+    def _write_refusal(self, paths: Sequence[Path], reason: str, output: Path) -> None:
+        """Write the page and the report that a PACS would get in place of results."""
+        context = _context(paths, self.engine.open(self.model)[1].provider, self.settings)
+        refusal = refusal_of(paths, reason, self.engine, self.model)
+        for one in write_refusal(refusal, context).objects:
+            (output / _FILE_NAMES[one.kind]).write_bytes(part_10(one.dataset))
 
 
 def _context(paths: Sequence[Path], provider: str, settings: Settings) -> ResultContext:

@@ -96,6 +96,7 @@ class Forgetting:
             for job_id in jobs:
                 self._spool.drop_results(job_id)
                 self._holdings.forget_results(job_id)
+                self._holdings.delete_time_point(job_id)
 
 
 def _digest_in(path: Path) -> str:

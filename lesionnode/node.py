@@ -34,6 +34,8 @@ from scp.commitment_reports import ANSWER_BELL
 from scp.commitment_scu import CommitmentAsker
 from scp.completion import SHELVING_BELL, Completion
 from scp.courier import Courier, lane_name
+from scp.prior_rules import seeking_lane
+from scp.prior_seeker import PriorSeeker
 from scp.receiver import COMPLETION_BELL, Receiver
 from scp.reception import Reception
 
@@ -146,6 +148,10 @@ class Node:
         self._loops.append(retention_loop(self._settings, ledger, spool, holdings))
         if self._settings.answers_commitment:
             self._loops.append(self._answer_loop(ledger))
+        for peer in self._settings.prior_peers:
+            owner = f"{self._process(Role.RECEIVE)}-{peer.name}"[:64]
+            seeker = PriorSeeker(self._settings, peer, ledger, holdings, taking, owner)
+            self._loops.append(self._loop(seeking_lane(peer.name), _busy(seeker.step), _COURIER_POLL_S))
 
     def _flushing(self, ledger: Ledger, spool: Spool) -> Callable[[str], bool]:
         """Return what is to be done before the images of a series are relied upon."""
@@ -243,3 +249,8 @@ class Node:
     def _answer_loop(self, ledger: Ledger) -> Loop:
         desk = CommitmentDesk(self._settings, ledger, node_name(self._settings), self._process(Role.RECEIVE))
         return self._loop(ANSWER_BELL, lambda: desk.step() > 0, _COURIER_POLL_S)
+
+
+def _busy(step: Callable[[], int]) -> Callable[[], bool]:
+    """Return a service's step that tells whether it did anything."""
+    return lambda: step() > 0

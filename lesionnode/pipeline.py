@@ -1,4 +1,4 @@
-"""One series in, its analysis and its numbers out: a straight sequence of calls."""
+"""One series in, its analysis out: a straight sequence of calls."""
 
 from __future__ import annotations
 
@@ -11,20 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from config import ModelSettings, Settings
-from core.domain import (
-    Analysis,
-    Finding,
-    LesionMeasurements,
-    Predecessor,
-    Refusal,
-    Region,
-    Side,
-    SOPInstanceUID,
-)
+from core.domain import Analysis, Predecessor, Refusal, SOPInstanceUID
 from core.own_results import PRODUCT_MODEL_NAME
+from core.time_point import TimePoint
 from inference.intended_use import intended_use_remarks
 from inference.lesions import MeasurementRules, measure
 from inference.lungs import coverage_remarks, segment_lungs
@@ -32,7 +23,6 @@ from inference.series_files import readable_headers
 from inference.series_reader import read_series
 from inference.straightening import Straightening
 from lesionnode import __version__
-from lesionnode.comparison_json import comparison_json, rounded
 from lesionnode.engine import Engine
 from sr_writer.context import ResultContext
 
@@ -53,12 +43,15 @@ class Analysed:
         Execution provider that really ran.
     timings_s
         Seconds of each step.
+    time_point
+        What later scans are compared with; None where that was not asked for, or no lung was found.
     """
 
     analysis: Analysis
     model: str
     provider: str
     timings_s: dict[str, float]
+    time_point: TimePoint | None = None
 
 
 class Stopwatch:
@@ -155,69 +148,6 @@ def refusal_of(paths: Sequence[Path], reason: str, engine: Engine, model: str) -
     return Refusal(readable_headers(paths), reason, package.identity("not run"))
 
 
-def result_json(analysed: Analysed) -> dict[str, Any]:
-    """Return what ``result.json`` and the ledger hold of an analysed series: plain values, no identifiers."""
-    numbers = analysed.analysis.measurements
-    return {
-        "status": "analysed",
-        "reason": None,
-        "remarks": list(analysed.analysis.volume.remarks),
-        "model": analysed.model,
-        "model_version": analysed.analysis.lesions.model.version,
-        "provider": analysed.provider,
-        "lungs": {
-            "right_ml": rounded(numbers.of(Region.LUNG_RIGHT).volume_ml),
-            "left_ml": rounded(numbers.of(Region.LUNG_LEFT).volume_ml),
-        },
-        "burden": _burden(numbers),
-        "lesions": [
-            {
-                "number": lesion.number,
-                "class": lesion.lesion_class.value,
-                "side": lesion.side.value,
-                "volume_ml": rounded(lesion.volume_ml),
-                "consolidation_share": rounded(lesion.consolidation_share),
-                "mean_hu": rounded(lesion.mean_hu),
-                "centroid_lps_mm": [rounded(value) for value in lesion.centroid_lps_mm],
-                "long_axis_mm": rounded(lesion.long_axis_mm),
-                "short_axis_mm": rounded(lesion.short_axis_mm),
-            }
-            for lesion in numbers.lesions
-        ],
-        "zones": [
-            {
-                "zone": zone.zone.value,
-                "lung_ml": rounded(zone.lung_ml),
-                "lesion_ml": rounded(zone.lesion_ml),
-                "percent": rounded(zone.percent),
-                "score": zone.score,
-            }
-            for zone in numbers.zones
-        ],
-        "severity_score": numbers.severity_score,
-        "comparison": comparison_json(analysed.analysis.comparison),
-        "timings_s": dict(analysed.timings_s),
-    }
-
-
-def refused_json(reason: str, model: str) -> dict[str, Any]:
-    """Return ``result.json`` of a series that cannot be analysed: the same keys, without numbers."""
-    return {
-        "status": "refused",
-        "reason": reason,
-        "remarks": [],
-        "model": model,
-        "provider": None,
-        "lungs": None,
-        "burden": None,
-        "lesions": [],
-        "zones": [],
-        "severity_score": None,
-        "comparison": None,
-        "timings_s": {},
-    }
-
-
 def result_context(
     settings: Settings,
     *,
@@ -269,30 +199,6 @@ def settings_digest(settings: Settings) -> str:
         "smallest_lesion_ml": settings.models.smallest_lesion_ml,
         "consolidation_from_hu": settings.models.consolidation_from_hu,
         "lesions_from_ml": settings.results.lesions_from_ml,
+        "changes": settings.comparison.thresholds,
     }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _burden(numbers: LesionMeasurements) -> dict[str, Any]:
-    total = numbers.of(Region.LESIONS)
-    burden: dict[str, Any] = {
-        "total_ml": rounded(total.volume_ml),
-        "percent_of_lung": rounded(total.percent_of_lung),
-    }
-    burden |= {f"{finding.value}_ml": rounded(_volume_ml(numbers, finding)) for finding in Finding}
-    for side in Side:
-        lung = numbers.of(Region.LUNG_RIGHT if side is Side.RIGHT else Region.LUNG_LEFT)
-        parts = {finding: _volume_ml(numbers, finding, side) for finding in Finding}
-        burden[side.value] = {
-            "total_ml": rounded(sum(parts.values())),
-            "percent_of_lung": rounded(lung.percent_of_lung),
-        } | {f"{finding.value}_ml": rounded(volume) for finding, volume in parts.items()}
-    return burden
-
-
-def _volume_ml(numbers: LesionMeasurements, finding: Finding, side: Side | None = None) -> float:
-    return sum(
-        one.volume_ml
-        for one in numbers.regions
-        if one.region.finding is finding and side in (None, one.region.side)
-    )

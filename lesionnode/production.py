@@ -19,21 +19,22 @@ from core.domain import Predecessor, ResultKind, ResultObject, SealedSeries
 from core.errors import InferenceError, ModelError, OtherImages, ResultEncodingError, SeriesRejected
 from core.forms import ResultForm, forms_to_write
 from core.log import get_logger
+from core.time_point import TimePoint
 from lesionnode import __version__
+from lesionnode.comparing import Earlier, Written, compared, written
 from lesionnode.engine import Engine
 from lesionnode.pipeline import (
     Analysed,
     Progress,
     analyse_series,
     refusal_of,
-    refused_json,
     result_context,
-    result_json,
     settings_digest,
 )
+from lesionnode.result_json import refused_json, result_json
 from sr_writer.context import ResultContext
 from sr_writer.elements import part_10
-from sr_writer.results import write_refusal, write_results
+from sr_writer.results import write_refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,18 @@ class Order:
         Time of the results, seconds since 1970 UTC: a repeated analysis must yield the same objects.
     predecessors
         What the results replace.
+    earlier
+        What is known of the patient from before; None where nothing is to be compared.
+    citable
+        Which of its objects later reports may refer to: those that peers get. None for all.
     """
 
     series: SealedSeries
     model: str
     sealed_at: float
     predecessors: tuple[Predecessor, ...] = ()
+    earlier: Earlier | None = None
+    citable: frozenset[ResultKind] | None = None
 
     @property
     def paths(self) -> list[Path]:
@@ -102,12 +109,18 @@ class Produced:
         The severity score, 0…24.
     files
         Encoded one by one as they are asked for: a segmentation is large.
+    time_point
+        What later scans of the patient are compared with; None where there is nothing to compare.
+    compared_with
+        Digests of the earlier scans that it was compared with.
     """
 
     reason: str | None
     result: dict[str, Any]
     triage: int
     files: Iterator[Encoded]
+    time_point: TimePoint | None = None
+    compared_with: tuple[str, ...] = ()
 
 
 class Production:
@@ -136,15 +149,22 @@ class Production:
         """
         try:
             analysed = analyse_series(order.paths, self._engine, order.model, self._settings.models, progress)
+            if order.earlier is not None:
+                progress("comparing", 0.0)
+                analysed = compared(analysed, order.earlier, self._engine, self._settings.comparison)
             start = time.perf_counter()
-            files = self._written(order, analysed)
+            done = self._written(order, analysed)
         except (SeriesRejected, ResultEncodingError) as error:
             silent = isinstance(error, OtherImages)
             notice = iter(()) if silent else self.refusal(order, str(error))
             return Produced(str(error), refused_json(str(error), order.model), 0, notice)
+        analysed = done.analysed
         analysed.timings_s["write"] = round(time.perf_counter() - start, 3)
         score = analysed.analysis.measurements.severity_score
-        return Produced(None, result_json(analysed), score, files)
+        files = _encoded(done.results.objects, done.results.files)
+        comparison = analysed.analysis.comparison
+        inputs = () if comparison is None else comparison.inputs
+        return Produced(None, result_json(analysed), score, files, analysed.time_point, inputs)
 
     def refusal(self, order: Order, reason: str) -> Iterator[Encoded]:
         """Return what tells the peers that there will be no result; nothing where that is not safe."""
@@ -179,15 +199,11 @@ class Production:
             }
         return made_by
 
-    def _written(self, order: Order, analysed: Analysed) -> Iterator[Encoded]:
+    def _written(self, order: Order, analysed: Analysed) -> Written:
         wanted = {kind for peer in self._settings.peers for kind in peer.objects}
-        written = write_results(
-            analysed.analysis,
-            self._context(order, analysed.provider),
-            self._forms,
-            overlay=ResultKind.OVERLAY in wanted,
-        )
-        return _encoded(written.objects, written.files)
+        context = self._context(order, analysed.provider)
+        overlay = ResultKind.OVERLAY in wanted
+        return written(analysed, context, self._forms, overlay=overlay, citable=order.citable)
 
     def _context(self, order: Order, provider: str) -> ResultContext:
         return result_context(

@@ -17,17 +17,23 @@ from sqlalchemy import select
 from config import Settings
 from core.domain import Predecessor, SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.errors import NodeError, SpoolDamaged
+from custody.holdings import Holdings
 from custody.ledger import Ledger, replaced
 from custody.ledger.instances import sealed_series
 from custody.ledger.jobs import ClaimedJob
 from custody.ledger.states import JobState
 from custody.ledger.tables import job, manifest, result_object, series
 from custody.result_set import ResultSet, read_result_set
+from custody.spool import Spool
+from custody.time_points import TimePoints
+from lesionnode.comparing import Earlier
 from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
+from lesionnode.paths import open_storage
 from lesionnode.pipeline import Progress
 from lesionnode.predecessors import predecessors_of
 from lesionnode.production import Encoded, Order, Production
+from lesionnode.retaining import time_points_kept_s
 
 _MOST_TAGS = 8
 
@@ -95,6 +101,9 @@ class Reproduction:
         self._settings = settings
         self._ledger = ledger
         self._results = settings.node.data_folder / "results"
+        spool = Spool(settings.node.data_folder)
+        holdings = Holdings(spool, ledger, open_storage(settings))
+        self._time_points = TimePoints(ledger, spool, holdings, time_points_kept_s(settings))
 
     def run(self, series_id: str, generation: int | None, scratch: Path, progress: Progress) -> Reproduced:
         """Make a result again.
@@ -130,6 +139,9 @@ class Reproduction:
         compared = tuple(self._compared(claimed.id, old, files, scratch))
         then = dict(found.made_by or {}) if found is not None else {}
         circumstances = _changed(then, production.made_by(claimed.model))
+        if found is not None and set(made.compared_with) != set(found.compared_with):
+            counts = (str(len(one)) for one in (found.compared_with, made.compared_with))
+            circumstances["earlier scans that it is compared with"] = (next(counts), next(counts))
         if was_refused != (made.reason is not None):
             circumstances["outcome"] = (
                 state,
@@ -190,7 +202,18 @@ class Reproduction:
             if found is not None
             else tuple(predecessors_of(replaced.replaced_objects(self._ledger, claimed)))
         )
-        return Order(sealed_series(self._ledger, claimed), claimed.model, claimed.sealed_at, predecessors)
+        return Order(
+            sealed_series(self._ledger, claimed),
+            claimed.model,
+            claimed.sealed_at,
+            predecessors,
+            None if found is None else self._earlier(found),
+        )
+
+    def _earlier(self, found: ResultSet) -> Earlier:
+        """Return the earlier scans of the time, as far as they are still here."""
+        points = self._time_points.of_digests(found.compared_with)
+        return Earlier(points, found.notes, self._time_points.whole)
 
     def _compared(
         self, job_id: str, old: Mapping[str, str], files: Mapping[str, Encoded], scratch: Path

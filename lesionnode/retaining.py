@@ -11,6 +11,7 @@ from custody.holdings import Holdings
 from custody.ledger import Ledger
 from custody.retention import Retention, RetentionRules
 from custody.spool import Spool
+from custody.time_points import TimePoints
 from lesionnode.loops import Loop
 from lesionnode.paths import node_name
 
@@ -40,12 +41,19 @@ def rules_of(settings: Settings) -> RetentionRules:
 def retention_loop(settings: Settings, ledger: Ledger, spool: Spool, holdings: Holdings) -> Loop:
     """Return the service that keeps the disk free."""
     retention = Retention(ledger, spool, holdings, rules_of(settings))
+    points = TimePoints(ledger, spool, holdings, time_points_kept_s(settings))
 
     def step() -> bool:
         retention.step()
+        points.step()
         return False  # it paces itself
 
     return Loop("retention", settings.node.data_folder, step, lambda: retention.pause_s)
+
+
+def time_points_kept_s(settings: Settings) -> float:
+    """Return how long what later scans are compared with is kept, s."""
+    return _seconds(settings.retention.time_points_days)
 
 
 def disk_report(settings: Settings) -> dict[str, Any]:
@@ -54,6 +62,7 @@ def disk_report(settings: Settings) -> dict[str, Any]:
     days = {
         "received": wanted.received_days,
         "results": wanted.results_days,
+        "time_points": wanted.time_points_days,
         "set_aside": wanted.set_aside_days,
         "quarantine": wanted.quarantine_days,
     }

@@ -25,21 +25,25 @@ from core.errors import (
     StorageUnreachable,
 )
 from core.log import get_logger
+from core.time_point import TimePoint
 from custody.doorbell import Doorbell
 from custody.holdings import Holdings
-from custody.ledger import jobs, new_id, replaced, services
-from custody.ledger.instances import sealed_series
+from custody.ledger import jobs, new_id, services
 from custody.ledger.jobs import ClaimedJob, JobEnd, StoredResult
 from custody.ledger.result_sets import result_set_of
 from custody.ledger.states import JobState
+from custody.ledger.time_points import NewTimePoint
 from custody.result_set import RESULT_SET, KeptFile
 from custody.spool import Spool
+from custody.time_point_file import KeptFor
+from custody.time_points import TimePoints
 from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
+from lesionnode.orders import Orders, person_of
 from lesionnode.paths import open_ledger, open_storage
-from lesionnode.pipeline import refused_json
-from lesionnode.predecessors import predecessors_of
 from lesionnode.production import Encoded, Order, Production
+from lesionnode.result_json import refused_json
+from lesionnode.retaining import time_points_kept_s
 from scp.completion import WORKER_BELL, destinations
 from scp.courier import ring_lanes
 
@@ -79,6 +83,9 @@ class Worker:
         self._device_failed = False
         self._progress_at = time.monotonic()
         self._production = Production(settings, self._engine)
+        kept_s = time_points_kept_s(settings)
+        self._time_points = TimePoints(self._ledger, self._spool, self._holdings, kept_s)
+        self._orders = Orders(settings, self._ledger, self._holdings, self._time_points)
 
     def stop(self) -> None:
         """End after the current job."""
@@ -150,9 +157,10 @@ class Worker:
         return True
 
     def _work(self, claimed: ClaimedJob) -> JobEnd:
-        order = self._order(claimed)
+        order = self._orders.of(claimed)
         produced = self._production.produce(order, self._mark_progress)
         objects, files = self._stored(claimed, produced.files)
+        point = produced.time_point
         state = JobState.ANALYSED if produced.reason is None else JobState.REFUSED
         return JobEnd(
             state=state,
@@ -162,7 +170,16 @@ class Worker:
             triage=produced.triage,
             predecessors=order.predecessors,
             files=files,
+            time_point=None if point is None else self._kept_time_point(claimed, order, point),
+            compared_with=produced.compared_with,
+            notes=() if order.earlier is None else order.earlier.notes,
         )
+
+    def _kept_time_point(self, claimed: ClaimedJob, order: Order, point: TimePoint) -> NewTimePoint:
+        digest = claimed.key.patient_digest
+        person = person_of(order.series)
+        kept_for = KeptFor(claimed.id, claimed.series_id, claimed.generation, digest, person.digest)
+        return self._once_there_is_space(claimed, lambda: self._time_points.keep(point, kept_for))
 
     def _finish(self, claimed: ClaimedJob, end: JobEnd) -> bool:
         """Write down the end of a job beside its objects, publish both, then record it in the ledger.
@@ -173,6 +190,7 @@ class Worker:
         """
         if not self._once_there_is_space(claimed, lambda: jobs.is_known(self._ledger, claimed.id)):
             self._spool.drop_results(claimed.id)  # the patient was forgotten meanwhile
+            self._spool.drop_time_point(claimed.id)
             return False
         now, owed = time.time(), destinations(self._settings)
         made_by = self._production.made_by(claimed.model)
@@ -182,38 +200,32 @@ class Worker:
             return self._spool.keep_result(claimed.id, RESULT_SET, found.encoded(), ending="json")
 
         self._once_there_is_space(claimed, describe)
-        published = replace(end, package=self._published(claimed))
+        published = self._published(claimed, end)
         kept = self._once_there_is_space(
             claimed, lambda: jobs.finish(self._ledger, claimed, published, owed, now)
         )
+        self._holdings.let_go_of_time_point(claimed.id)
         if kept:
             self._holdings.let_go_of_results(claimed.id)
         else:
             self._holdings.drop_results(claimed.id)  # another machine's are the ones that count
         return kept
 
-    def _published(self, claimed: ClaimedJob) -> str | None:
+    def _published(self, claimed: ClaimedJob, end: JobEnd) -> JobEnd:
         """Publish the results; storage that is away must not cost a second inference."""
         name = new_id()  # packages never change, and an attempt may be repeated under its number
+        point = end.time_point
         while True:
             try:
-                return self._holdings.publish_results(claimed.id, name)
+                package = self._holdings.publish_results(claimed.id, name)
+                if point is not None:
+                    point = replace(point, package=self._holdings.publish_time_point(claimed.id, name))
+                return replace(end, package=package, time_point=point)
             except (StorageUnreachable, SpoolFull) as error:
                 get_logger().error("result_waits_for_storage", job=claimed.id, reason=str(error))
                 if self._stopping.wait(_LONGEST_DISK_RETRY_S):
                     raise
                 self._mark_progress()
-
-    def _order(self, claimed: ClaimedJob) -> Order:
-        self._holdings.bring_series(claimed.series_id, claimed.generation)
-        for earlier in replaced.replaced_jobs(self._ledger, claimed):
-            self._holdings.bring_results(earlier)
-        return Order(
-            series=sealed_series(self._ledger, claimed),
-            model=claimed.model,
-            sealed_at=claimed.sealed_at,
-            predecessors=tuple(predecessors_of(replaced.replaced_objects(self._ledger, claimed))),
-        )
 
     def _stored(
         self, claimed: ClaimedJob, files: Iterable[Encoded]
@@ -281,7 +293,7 @@ class Worker:
         try:
             tried = min(claimed.attempt, self._settings.models.max_attempts)
             said = f"the analysis failed {tried} times: the log of the node says why"
-            order = self._order(claimed)
+            order = self._orders.of(claimed)
             notice, _ = self._stored(claimed, self._production.refusal(order, said))
         except Exception:  # noqa: BLE001 - whatever broke the analysis may break this too
             get_logger().warning("refusal_not_sent", job=claimed.id, exc_info=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from typing import TypeAlias
 
-from config import DimsePeerSettings, Settings, SourceSettings
+from config import DimsePeerSettings, RetrievalWay, Settings, SourceSettings
 from config.values import IPNetwork
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -104,34 +105,57 @@ def reporting_peer(
     DimsePeerSettings or Refused or None
         The peer; why it is not admitted although it bears a peer's name; None for anybody else.
     """
-    node, caller = settings.node, _plain_address(address)
-    of_title = [peer for peer in settings.committing_peers if peer.ae_title == calling]
-    there = [peer for peer in of_title if _may_come_from(peer, caller)]
-    for peer in there:
-        if not node.check_called_ae_title or called in (node.ae_title, peer.calling_ae_title):
-            return peer
-    if there or not of_title:
-        return None
-    listed = ", ".join(f'"{one}"' for one in [*of_title[0].commitment_from, caller])
-    return Refused(
-        CALLING_AE_TITLE_NOT_RECOGNISED,
-        f'"{calling}" called from {caller}, the peer "{of_title[0].name}" is at {of_title[0].host}',
-        f'in the peer "{of_title[0].name}": commitment_from = [{listed}]',
+    return _peer_that_calls(
+        settings, settings.committing_peers, "commitment_from", (calling, called, address)
     )
 
 
-def report_networks(settings: Settings) -> list[IPNetwork]:
-    """Return where peers that are known by address may report from; host names are looked up per caller."""
+def sending_peer(
+    settings: Settings, calling: str, called: str, address: str
+) -> DimsePeerSettings | Refused | None:
+    """Tell whether a caller is a peer that may send what C-MOVE asked it for; nothing else by that.
+
+    Parameters and result are those of `reporting_peer`.
+    """
+    asked = [peer for peer in settings.prior_peers if peer.priors_by is RetrievalWay.MOVE]
+    return _peer_that_calls(settings, asked, "priors_move_from", (calling, called, address))
+
+
+def peer_networks(settings: Settings) -> list[IPNetwork]:
+    """Return where peers that are known by address may call from; host names are looked up per caller."""
     networks: list[IPNetwork] = []
-    for peer in settings.committing_peers:
-        networks += peer.commitment_from
+    called_back = [(peer, peer.commitment_from) for peer in settings.committing_peers]
+    called_back += [(peer, peer.priors_move_from) for peer in settings.prior_peers]
+    for peer, also in called_back:
+        networks += also
         with contextlib.suppress(ValueError):
             networks.append(ipaddress.ip_network(peer.host))
     return networks
 
 
-def _may_come_from(peer: DimsePeerSettings, caller: IPAddress) -> bool:
-    if any(caller in network for network in peer.commitment_from):
+def _peer_that_calls(
+    settings: Settings, peers: Sequence[DimsePeerSettings], key: str, request: tuple[str, str, str]
+) -> DimsePeerSettings | Refused | None:
+    """Find a caller among the peers that may call back; `key` names the setting with further addresses."""
+    calling, called, address = request
+    node, caller = settings.node, _plain_address(address)
+    of_title = [peer for peer in peers if peer.ae_title == calling]
+    there = [peer for peer in of_title if _may_come_from(peer, getattr(peer, key), caller)]
+    for peer in there:
+        if not node.check_called_ae_title or called in (node.ae_title, peer.calling_ae_title):
+            return peer
+    if there or not of_title:
+        return None
+    listed = ", ".join(f'"{one}"' for one in [*getattr(of_title[0], key), caller])
+    return Refused(
+        CALLING_AE_TITLE_NOT_RECOGNISED,
+        f'"{calling}" called from {caller}, the peer "{of_title[0].name}" is at {of_title[0].host}',
+        f'in the peer "{of_title[0].name}": {key} = [{listed}]',
+    )
+
+
+def _may_come_from(peer: DimsePeerSettings, also: Sequence[IPNetwork], caller: IPAddress) -> bool:
+    if any(caller in network for network in also):
         return True
     try:
         return caller == ipaddress.ip_address(peer.host)

@@ -157,7 +157,7 @@ class CommitmentDesk:
         """
         event_type, event = wire.report(claimed.transaction_uid, claimed.items, claimed.outcome or {})
         with open_association(
-            self._settings, caller, wire.CONTEXTS, as_scp_of=wire.PUSH_MODEL
+            self._settings, caller, wire.CONTEXTS, as_scp_of=[wire.PUSH_MODEL]
         ) as association:
             if not any(one.as_scp for one in association.accepted_contexts):
                 raise PeerRefused(

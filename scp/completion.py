@@ -26,9 +26,11 @@ from custody.ledger import Ledger, completion, new_id, reception
 from custody.ledger.completion import KnownAcquisition, OpenSeries, Sealing
 from custody.ledger.destinations import Destinations, Wish, settle_late_sources
 from custody.ledger.dialect import lock_series
-from custody.ledger.states import JobState
+from custody.ledger.prior_waits import PRIORS_SOURCE, priors_of
+from custody.ledger.states import JobPurpose, JobState, Lane
 from scp.acquisitions import acquisition_of, match
 from scp.intake import lane_of, why_not_analysed
+from scp.prior_rules import Prior, PriorRules, seeking_lane
 from scp.receiver import HEARTBEAT_S
 from scp.selection import Candidate, choose
 from scp.sent_again import why_not_again
@@ -52,6 +54,7 @@ class _Ready:
     sources: tuple[SourceSettings, ...]
     unwanted: str | None
     evidence: str
+    prior: Prior | None
 
     @property
     def every(self) -> bool:
@@ -59,6 +62,8 @@ class _Ready:
 
     @property
     def model(self) -> str:
+        if self.prior is not None:
+            return self.prior.model
         return self.sources[0].model if self.sources else DEFAULT_MODEL
 
 
@@ -90,6 +95,7 @@ class Completion:
         self._holdings = holdings
         self._now = now
         self._flush = flush
+        self._priors = PriorRules(settings)
         self._since = now()
 
     def step(self) -> int:
@@ -119,6 +125,8 @@ class Completion:
             )
         if sealed:
             ring(self._settings.node.data_folder, SHELVING_BELL)
+        for peer in self._settings.prior_peers if sealed else ():
+            ring(self._settings.node.data_folder, seeking_lane(peer.name))
         if any(sealing.state is JobState.QUEUED for sealing in sealed):
             ring(self._settings.node.data_folder, WORKER_BELL)
         return len(sealed)
@@ -194,7 +202,8 @@ class Completion:
             if scan in scans_open and not all(one.every for one in members):
                 continue  # another reconstruction of this scan is still coming in
             for sealing in self._decide(connection, members, now):
-                completion.seal(connection, sealing, now, publish=self._holdings.shared)
+                job_id = completion.seal(connection, sealing, now, publish=self._holdings.shared)
+                self._priors.look_for(connection, job_id, sealing, now)
                 sealed.append(sealing)
         return sealed
 
@@ -203,15 +212,18 @@ class Completion:
         known = completion.acquisitions_of(connection, one.study_instance_uid, one.patient_digest)
         scan = match(acquisition_of(facts, new_id()), known)
         completion.keep_acquisition(connection, one.study_instance_uid, one.patient_digest, scan)
-        sources = [self._settings.source(name) for name in completion.sources_of(connection, one.series_id)]
+        names = completion.sources_of(connection, one.series_id)
+        sources = [self._settings.source(name) for name in names]
         configured = tuple(source for source in sources if source is not None)
+        prior = self._priors.as_prior(connection, one, names)
         callers = " and ".join(sorted(one.callers))
         return _Ready(
             open_series=one,
             facts=facts,
             acquisition=scan,
             sources=configured,
-            unwanted=why_not_analysed(configured, facts, now),
+            unwanted=None if prior is not None else why_not_analysed(configured, facts, now),
+            prior=prior,
             evidence=(
                 f"{one.count} images; {now - one.last_received_at:.1f} s without another one; "
                 f"no open association of {callers}"
@@ -241,10 +253,14 @@ class Completion:
                 reason=reason,
                 evidence=one.evidence,
                 model=one.model,
-                lane=lane_of(
-                    one.sources, lambda source: completion.sealed_since(connection, source, now - _HOUR_S)
-                ),
+                lane=self._lane(connection, one, now),
+                purpose=JobPurpose.REPORT if one.prior is None else JobPurpose.PRIOR,
             )
+
+    def _lane(self, connection: Connection, one: _Ready, now: float) -> Lane:
+        if one.prior is not None:
+            return one.prior.lane
+        return lane_of(one.sources, lambda source: completion.sealed_since(connection, source, now - _HOUR_S))
 
     def _losers(
         self, connection: Connection, wanted: list[_Ready], earlier: Mapping[str, bool]
@@ -270,11 +286,17 @@ def _more_may_come(one: OpenSeries, busy: Mapping[str, float], quiet_from: float
     return any(busy.get(caller, math.inf) < quiet_from for caller in one.callers)
 
 
+#: A report refers to the segments of the earlier scan that its values are of, so they have to be there.
+CITED_OF_PRIORS = (ResultKind.SEGMENTATION.value,)
+
+
 def destinations(settings: Settings) -> Destinations:
     """Return which peers each source's results go to, and what each peer is to get."""
+    peers = {source.name: tuple(source.send_to) for source in settings.sources}
     return Destinations(
-        {source.name: tuple(source.send_to) for source in settings.sources},
+        {PRIORS_SOURCE: (), **peers, **{priors_of(name): to for name, to in peers.items()}},
         {peer.name: {kind.value: _wish(peer, kind) for kind in peer.objects} for peer in settings.peers},
+        {priors_of(name): CITED_OF_PRIORS for name in peers},
     )
 
 

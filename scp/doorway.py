@@ -20,7 +20,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from config import Settings
 from config.values import IPNetwork
-from scp.admission import report_networks
+from scp.admission import peer_networks
 
 #: A connection that has not asked for an association after so long is closed (the ARTIM timer, PS3.8 9.1.4).
 REQUEST_WITHIN_S = 30.0
@@ -57,7 +57,7 @@ class Doorway(ThreadedAssociationServer):
             Told of address and reason, at most once a minute.
         """
         self._networks = [network for source in settings.sources for network in source.networks]
-        self._networks += report_networks(settings)
+        self._networks += peer_networks(settings)
         self._most_of_known = settings.reception.max_associations + _SPARE
         self._on_over_limit = on_over_limit
         # Weak: a socket that pynetdicom lets go of without closing it does not count.

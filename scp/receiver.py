@@ -19,6 +19,7 @@ from core.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from custody.doorbell import ring
 from custody.ledger import Ledger, incidents, new_id, reception, switches
 from custody.ledger.incidents import IncidentKind
+from custody.ledger.prior_waits import PRIORS_SOURCE
 from custody.ledger.reception import Caller
 from scp import status
 from scp.admission import (
@@ -27,10 +28,12 @@ from scp.admission import (
     Refused,
     admit,
     reporting_peer,
+    sending_peer,
 )
 from scp.commitment_scp import CommitmentService
 from scp.doorway import Doorway
 from scp.negotiation import NO_SOURCE, may_bring_images, proposes_commitment
+from scp.prior_reception import PriorReception
 from scp.reception import Reception, StoreRequest
 from scp.transfer_syntaxes import prefer_transfer_syntaxes
 from scp.upper_layer import QuietRequestHandler
@@ -75,6 +78,7 @@ class Receiver:
         self._process = process
         self._now = now
         self._commitment = CommitmentService(settings, ledger, taking.node, now)
+        self._priors = PriorReception(settings, ledger, process, now)
         self._callers: dict[Any, Caller] = {}
         self._lock = threading.Lock()
         self._server: Any = None
@@ -189,14 +193,20 @@ class Receiver:
         # Who wants something else is told how to become a source.
         asks = proposes_commitment(request.presentation_context_definition_list)
         peer = reporting_peer(self._settings, calling, called, address) if asks else None
-        if isinstance(decision, Refused) and not isinstance(peer, PeerSettings):
-            refused = peer or decision
+        # So may a PACS bring what this node asked it for.
+        refusal = isinstance(decision, Refused)
+        brings = sending_peer(self._settings, calling, called, address) if refusal else None
+        if isinstance(decision, Refused) and not any(isinstance(one, PeerSettings) for one in (peer, brings)):
+            refused = peer if isinstance(peer, Refused) else brings
+            refused = refused if isinstance(refused, Refused) else decision
             self._refuse(calling, address, refused)
             return refused.rejection
         # A peer that is no source may report on commitment, and nothing else; so may any while draining.
         draining = switches.is_on(self._ledger, switches.DRAINING)
-        reports_only = isinstance(decision, Refused) or (draining and isinstance(peer, PeerSettings))
-        source = NO_SOURCE if isinstance(decision, Refused) or reports_only else decision.name
+        is_sender = not isinstance(decision, Refused) or isinstance(brings, PeerSettings)
+        reports_only = not is_sender or (draining and isinstance(peer, PeerSettings))
+        own = PRIORS_SOURCE if isinstance(decision, Refused) else decision.name
+        source = NO_SOURCE if reports_only else own
         if draining and not reports_only:
             get_logger().info("association_refused_while_draining", calling_ae_title=calling, address=address)
             return TEMPORARY_CONGESTION
@@ -265,7 +275,12 @@ class Receiver:
         if caller is None or caller.source == NO_SOURCE:
             return status.response(status.REFUSED_NOT_AUTHORIZED, "no association was admitted")
         try:
-            self._taking.take(_store_request(event), caller)
+            request = _store_request(event)
+            keeper = self._priors.caller_of(event.assoc, caller, request)
+            if keeper is None:
+                _log(caller).warning("instance_not_asked_for")
+                return status.response(status.REFUSED_NOT_AUTHORIZED, "this series was not asked for")
+            self._taking.take(request, keeper)
         except NodeError as error:
             code = status.status_of(error)
             _log(caller).warning("instance_refused", status=f"0x{code:04X}", reason=str(error))
@@ -281,6 +296,7 @@ class Receiver:
             caller = self._callers.pop(event.assoc, None)
         if caller is None:
             return
+        self._priors.closed(event.assoc, ended)
         reception.close_association(self._ledger, caller.association_id, ended, self._now())
         ring(self._settings.node.data_folder, COMPLETION_BELL)
 
@@ -296,6 +312,9 @@ class Receiver:
                     gone = [one for one in self._callers if not one.is_alive()]
                     lost = [self._callers.pop(one) for one in gone]
                     open_now = [caller.association_id for caller in self._callers.values()]
+                for association in gone:
+                    self._priors.closed(association, "lost")
+                open_now += self._priors.open_now()
                 for caller in lost:
                     reception.close_association(self._ledger, caller.association_id, "lost", self._now())
                 reception.heartbeat_associations(self._ledger, open_now, self._now())

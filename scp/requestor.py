@@ -30,7 +30,7 @@ def open_association(
     peer: DimsePeerSettings,
     contexts: Sequence[tuple[str, str]],
     *,
-    as_scp_of: str | None = None,
+    as_scp_of: Sequence[str] = (),
     handlers: Sequence[Any] = (),
 ) -> Iterator[Any]:
     """Open an association with a peer and release it at the end.
@@ -42,8 +42,8 @@ def open_association(
     contexts
         Abstract syntax and transfer syntax of each presentation context.
     as_scp_of
-        Abstract syntax of which this node wants to be the SCP (PS3.7 D.3.3.4); whether the peer agreed is
-        seen in the accepted context.
+        Abstract syntaxes of which this node wants to be the SCP (PS3.7 D.3.3.4); whether the peer agreed is
+        seen in the accepted contexts.
     handlers
         pynetdicom's, for what the peer asks on this association.
 
@@ -75,7 +75,7 @@ def open_association(
         peer.host,
         peer.port,
         ae_title=peer.ae_title,
-        ext_neg=[build_role(as_scp_of, scp_role=True)] if as_scp_of is not None else [],
+        ext_neg=[build_role(one, scp_role=True) for one in as_scp_of],
         evt_handlers=[(evt.EVT_CONN_OPEN, on_open), *handlers],
     )
     if not association.is_established:

@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 
+from core import codes
 from core.errors import ResultEncodingError
 from core.patient import IDENTIFICATION
 from core.uid import derived_uid
@@ -93,8 +94,15 @@ def corrected(results: Sequence[Dataset], patient: PatientAtPeer) -> list[bytes]
     Raises
     ------
     ResultEncodingError
-        Where the patient is named in a character set that the results cannot take over.
+        Where the patient is named in a character set that the results cannot take over, and where the results
+        say what changed since an earlier scan: that scan may be another person's.
     """
+    if any(_is_compared(result) for result in results):
+        raise ResultEncodingError(
+            "The results were compared with an earlier scan that is filed here under the Patient ID of the "
+            "images; under another patient that comparison may be wrong. Have the corrected series sent to "
+            "this node again."
+        )
     if patient.terms and any(character_set_terms(result) != patient.terms for result in results):
         raise ResultEncodingError(
             "The PACS names the patient in another character set than the images had, so the results cannot "
@@ -102,6 +110,15 @@ def corrected(results: Sequence[Dataset], patient: PatientAtPeer) -> list[bytes]
         )
     uids = _new_uids(results, patient)
     return [_encoded(_corrected(result, patient, uids), patient) for result in results]
+
+
+def _is_compared(result: Dataset) -> bool:
+    """Tell whether a report names the course of the disease (`sr_writer.qualitative_evaluations`)."""
+    return any(
+        element.keyword == "CodeValue" and element.value == codes.COURSE.value
+        for item in result.get("ContentSequence", ())
+        for element in item.iterall()
+    )
 
 
 def _identification(dataset: Dataset, terms: tuple[str, ...]) -> dict[str, bytes]:

@@ -99,7 +99,8 @@ def write_results(
     nothing = all(one is None for one in segmentations.values())
     report = written.first(ResultKind.MEASUREMENT_REPORT)
     bundle = ResultFile(FILE_NAME, encoded_bundle(fhir_bundle(analysis, report, identity, context, uids)))
-    return ResultSet(tuple(written.objects), (missing,) if nothing else (), (bundle,))
+    tracked = {one.number: uids.lesion_tracking(one.number) for one in analysis.measurements.lesions}
+    return ResultSet(tuple(written.objects), (missing,) if nothing else (), (bundle,), tracked)
 
 
 def write_refusal(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from custody.ledger import Ledger
@@ -19,6 +20,14 @@ from tests.helpers.postgres import Postgres, running_postgres
 # A test that is slow because the machine is busy is not wrong.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Put logging back that a command within the test has set up: its level, and a stream closed by now."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from custody.ledger import audit, instances
 from custody.ledger.destinations import Destinations, Written
 from custody.ledger.dialect import lock_series
 from custody.ledger.engine import new_id
-from custody.ledger.states import DeliveryState, JobState
+from custody.ledger.states import FINAL_JOB_STATES, DeliveryState, JobState
 from custody.ledger.tables import commitment, delivery, job, result_object, series, series_source
 
 _BROKE = (JobState.FAILED.value, JobState.REFUSED.value)
@@ -117,25 +117,65 @@ def _queue_again(connection: Connection, row: Any, order: Order) -> str:
             )
         )
         return f"generation {row.generation} is queued again"
-    generation = row.generation + 1
+    generation = _next_generation(connection, row, "ordered again", order)
+    return (
+        f"the same images are queued as generation {generation}, because peers were told that there is no "
+        f"result of generation {row.generation}"
+    )
+
+
+def analyse_again(connection: Connection, series_id: str, why: str, order: Order) -> int | None:
+    """Queue the same images as the next generation, whose result replaces the newest one.
+
+    Parameters
+    ----------
+    connection
+        A writing transaction.
+    series_id
+        Our own id.
+    why
+        Said in the evidence of the new job.
+    order
+        By whom and when.
+
+    Returns
+    -------
+    int or None
+        The new generation; None where the newest one has not ended, and so will be the newer result anyway.
+
+    Raises
+    ------
+    NodeError
+        Its images are not here any more.
+    """
+    lock_series(connection, [series_id])
+    newest = _newest_job(connection, series_id)
+    if newest is None or newest.state not in FINAL_JOB_STATES:
+        return None
+    _require_images(connection, series_id)
+    generation = _next_generation(connection, newest, why, order)
+    audit.record(connection, order.by, "analyse_again", series_id, {"why": why}, order.at)
+    return generation
+
+
+def _next_generation(connection: Connection, row: Any, why: str, order: Order) -> int:
+    """Enter a job for the images of another one; return its generation."""
+    generation = int(row.generation) + 1
     connection.execute(update(series).where(series.c.id == row.series_id).values(generation=generation))
-    copied = ("series_id", "acquisition_id", "calling_ae_title", "model", "lane")
+    copied = ("series_id", "acquisition_id", "calling_ae_title", "model", "lane", "purpose")
     connection.execute(
         job.insert().values(
             id=new_id(),
             generation=generation,
             state=JobState.QUEUED.value,
-            evidence=f"ordered again; {row.evidence}",
+            evidence=f"{why}; {row.evidence}",
             sealed_at=order.at,
             due_at=order.at,
             attempt=0,
             **{name: getattr(row, name) for name in copied},
         )
     )
-    return (
-        f"the same images are queued as generation {generation}, because peers were told that there is no "
-        f"result of generation {row.generation}"
-    )
+    return generation
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from sqlalchemy import update
 
 from custody.ledger.engine import Ledger
-from custody.ledger.tables import association, commitment, commitment_request, delivery, instance, job, series
+from custody.ledger.tables import (
+    association,
+    commitment,
+    commitment_request,
+    delivery,
+    instance,
+    job,
+    prior_search,
+    series,
+)
 
 _TIMES = (
     association.c.opened_at,
@@ -17,6 +26,8 @@ _TIMES = (
     delivery.c.created_at,
     commitment.c.due_at,
     commitment_request.c.due_at,
+    prior_search.c.created_at,
+    prior_search.c.due_at,
 )
 
 

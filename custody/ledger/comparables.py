@@ -20,16 +20,18 @@ from custody.ledger.tables import (
     result_object,
     series,
     series_source,
+    time_point,
 )
 
 
 @dataclass(slots=True)
 class HeldJob:
-    """A job with its objects, and its deliveries with what was sent."""
+    """A job with its objects, its deliveries with what was sent, and what later scans are compared with."""
 
     row: Any
     objects: list[Any] = field(default_factory=list)
     deliveries: list[Any] = field(default_factory=list)
+    time_point: Any = None
 
 
 @dataclass(slots=True)
@@ -98,6 +100,9 @@ def _holdings(connection: Connection, ids: list[str]) -> list[Holding]:
     objects = select(result_object).where(result_object.c.job_id.in_(of_series))
     for row in connection.execute(objects.order_by(result_object.c.position)):
         jobs[row.job_id].objects.append(_with_file(connection, row))
+    kept = select(time_point).where(time_point.c.job_id.in_(of_series), time_point.c.purged_at.is_(None))
+    for row in connection.execute(kept):
+        jobs[row.job_id].time_point = _with_file(connection, row)
     sent = select(
         delivery,
         result_object.c.kind,

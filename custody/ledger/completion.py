@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, func, select, update
 
 from custody.ledger import instances, postgresql
+from custody.ledger.dialect import insert_new
 from custody.ledger.engine import new_id
-from custody.ledger.states import JobState, Lane
+from custody.ledger.states import JobPurpose, JobState, Lane
 from custody.ledger.tables import acquisition, association, instance, job, series, series_source
 
 
@@ -80,6 +81,8 @@ class Sealing:
         Name of the model package that looks at it.
     lane
         Whose turn it is, in the analysis and in delivery.
+    purpose
+        What the job is for.
     """
 
     open_series: OpenSeries
@@ -89,6 +92,7 @@ class Sealing:
     evidence: str
     model: str
     lane: Lane = Lane.ROUTINE
+    purpose: JobPurpose = JobPurpose.REPORT
 
 
 def sealed_series_of(connection: Connection, study_instance_uid: str, patient_digest: str) -> list[str]:
@@ -215,6 +219,23 @@ def sources_of(connection: Connection, series_id: str) -> list[str]:
     return list(dict.fromkeys([*first, *also.scalars()]))
 
 
+def series_uid_of(connection: Connection, series_id: str) -> str:
+    """Return the Series Instance UID of a series."""
+    found = select(series.c.series_instance_uid).where(series.c.id == series_id)
+    return str(connection.execute(found).scalar_one())
+
+
+def add_source(connection: Connection, series_id: str, source: str, calling_ae_title: str) -> None:
+    """Enter a source that did not send a series and is to get its results all the same."""
+    values = {
+        "series_id": series_id,
+        "source": source,
+        "calling_ae_title": calling_ae_title,
+        "settled": 0,
+    }
+    insert_new(connection, series_source, values)
+
+
 def acquisitions_of(
     connection: Connection, study_instance_uid: str, patient_digest: str
 ) -> list[KnownAcquisition]:
@@ -314,6 +335,7 @@ def seal(connection: Connection, sealing: Sealing, now: float, *, publish: bool 
             evidence=sealing.evidence,
             model=sealing.model,
             lane=sealing.lane.value,
+            purpose=sealing.purpose.value,
             sealed_at=now,
             due_at=now,
             attempt=0,

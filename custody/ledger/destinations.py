@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -56,10 +56,25 @@ class Destinations:
         Names of peers by name of source.
     wishes_of_peer
         By name of peer the kinds of object that it is to get; a peer that is not named here gets every kind.
+    kinds_of_source
+        By name of source the kinds of object that are sent of its series; of a source that is not named here
+        every kind is.
     """
 
     peers_of_source: Mapping[str, Sequence[str]]
     wishes_of_peer: Mapping[str, Mapping[str, Wish]] = field(default_factory=dict)
+    kinds_of_source: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def wants(self, sources: Iterable[str], kind: str) -> list[str]:
+        """Return the peers to which a kind of object goes of a series that came from some sources."""
+        return list(
+            dict.fromkeys(
+                peer
+                for source in sources
+                if kind in self.kinds_of_source.get(source, (kind,))
+                for peer in self.peers_of_source.get(source, ())
+            )
+        )
 
     def choice(self, peer: str, encodings: Sequence[Written]) -> Written | None:
         """Return which of several encodings of one object a peer is to get, None where it gets none."""
@@ -78,12 +93,12 @@ def planned(
     sources: Iterable[str], objects: Iterable[tuple[str, str]], destinations: Destinations
 ) -> Iterator[Owed]:
     """Yield what the peers of some sources are to get of objects (kind, variant) of one job."""
-    peers = dict.fromkeys(peer for source in sources for peer in destinations.peers_of_source.get(source, ()))
+    names = list(sources)
     encodings: dict[str, list[Written]] = {}
     for kind, variant in objects:
         encodings.setdefault(kind, []).append(Written("", "", kind, variant))
-    for of_kind in encodings.values():
-        for peer in peers:
+    for kind, of_kind in encodings.items():
+        for peer in destinations.wants(names, kind):
             if (chosen := destinations.choice(peer, of_kind)) is not None:
                 yield Owed(peer, chosen.kind, chosen.variant)
 
@@ -96,8 +111,8 @@ def create_deliveries(connection: Connection, series_id: str, destinations: Dest
     """
     lock_series(connection, [series_id])
     peers_of_source = destinations.peers_of_source
-    sources = connection.execute(select(series_source.c.source).where(series_source.c.series_id == series_id))
-    peers = list(dict.fromkeys(peer for row in sources for peer in peers_of_source.get(row.source, ())))
+    sent_by = select(series_source.c.source).where(series_source.c.series_id == series_id)
+    sources = connection.execute(sent_by).scalars().all()
     written = connection.execute(
         select(result_object.c.id, result_object.c.job_id, result_object.c.kind, result_object.c.variant)
         .join_from(result_object, job)
@@ -120,10 +135,11 @@ def create_deliveries(connection: Connection, series_id: str, destinations: Dest
     missing = [
         (chosen, peer)
         for (job_id, kind), encodings in objects.items()
-        for peer in peers
+        for peer in destinations.wants(sources, kind)
         if (job_id, kind, peer) not in known and (chosen := destinations.choice(peer, encodings)) is not None
     ]
-    if objects and not peers:
+    # An earlier scan that was fetched for comparison has a source without peers.
+    if objects and not any(source in peers_of_source for source in sources):
         incidents.note(
             connection,
             IncidentKind.DESTINATION_UNKNOWN,

@@ -18,9 +18,12 @@ from custody.ledger.tables import (
     instance,
     job,
     manifest,
+    prior_search,
+    prior_series,
     result_object,
     series,
     series_source,
+    time_point,
 )
 
 #: More of a series may be on its way so soon after its last image.
@@ -148,8 +151,10 @@ def delete_series(connection: Connection, series_id: str) -> list[str]:
             select(result_object.c.sop_instance_uid).where(result_object.c.job_id.in_(jobs))
         ).scalars()
     )
+    searches = select(prior_search.c.id).where(prior_search.c.job_id.in_(jobs))
+    connection.execute(delete(prior_series).where(prior_series.c.search_id.in_(searches)))
     connection.execute(delete(commitment).where(commitment.c.delivery_id.in_(sent)))
-    for table in (delivery, result_object, attempt, commitment_transaction):
+    for table in (delivery, result_object, attempt, commitment_transaction, prior_search, time_point):
         connection.execute(delete(table).where(table.c.job_id.in_(jobs)))
     for table in (job, manifest, instance, series_source):
         connection.execute(delete(table).where(table.c.series_id == series_id))

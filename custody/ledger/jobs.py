@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select, update
+from sqlalchemy import Connection, and_, not_, or_, select, update
 
 from core.domain import Predecessor, SeriesInstanceUID, SeriesKey, StudyInstanceUID
 from core.log import get_logger
-from custody.ledger import attempts
+from custody.ledger import attempts, time_points
 from custody.ledger.destinations import Destinations, create_deliveries, supersede_deliveries
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.files import recorded
 from custody.ledger.lanes import low_lane_starves
-from custody.ledger.states import JobState, Lane
+from custody.ledger.prior_waits import is_waited_for
+from custody.ledger.states import JobPurpose, JobState, Lane
 from custody.ledger.tables import attempt, job, result_object, series
+from custody.ledger.time_points import NewTimePoint
 from custody.result_set import KeptFile
 
 
@@ -39,6 +41,8 @@ class ClaimedJob:
         The caller that sent it first.
     evidence
         Why the series was held to be complete.
+    purpose
+        What it is for.
     """
 
     id: str
@@ -51,6 +55,7 @@ class ClaimedJob:
     generation: int
     calling_ae_title: str
     evidence: str
+    purpose: JobPurpose = JobPurpose.REPORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,10 @@ class JobEnd:
         What the objects cite as replaced.
     files
         What is kept beside the objects and not sent.
+    time_point
+        What later scans are compared with; None where there is nothing to compare.
+    compared_with, notes
+        Digests of the earlier scans that it was compared with, and what was said about others.
     """
 
     state: JobState
@@ -99,6 +108,9 @@ class JobEnd:
     package: str | None = None
     predecessors: Sequence[Predecessor] = ()
     files: Sequence[KeptFile] = ()
+    time_point: NewTimePoint | None = None
+    compared_with: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now: float) -> ClaimedJob | None:
@@ -108,8 +120,9 @@ def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now:
     (`ClaimedJob.attempt` is beyond the most then). One that kills even that is set to failed here: a series
     that kills the worker must not do so for ever.
 
-    Lanes go in their order, and in each whatever was due first; only where the low lane starves
-    (`custody.ledger.lanes`) it has one turn.
+    A job that waits for earlier scans from a PACS is left, for as long as it may have to wait
+    (`custody.ledger.prior_waits`). Lanes go in their order, and in each whatever was due first; only where
+    the low lane starves (`custody.ledger.lanes`) it has one turn.
     """
     overdue = and_(job.c.state == JobState.RUNNING.value, job.c.lease_until < now)
     with ledger.write() as connection:
@@ -123,7 +136,9 @@ def claim(ledger: Ledger, owner: str, *, lease_s: float, max_attempts: int, now:
         for failed in given_up:
             attempts.end(connection, attempt.c.job_id == failed.id, attempts.BROKE_OFF, reason, now)
             get_logger().error("analysis_failed", job=failed.id, attempt=failed.attempt, reason=reason)
-        waiting = and_(job.c.state == JobState.QUEUED.value, job.c.due_at <= now)
+        waiting = and_(
+            job.c.state == JobState.QUEUED.value, job.c.due_at <= now, not_(is_waited_for(job.c.id, now))
+        )
         due = or_(waiting, overdue)
         if low_lane_starves(connection, now):
             due = and_(waiting, job.c.lane == Lane.LOW.value)
@@ -218,6 +233,8 @@ def finish(ledger: Ledger, claimed: ClaimedJob, end: JobEnd, destinations: Desti
                     written_at=now,
                 )
             )
+        if end.time_point is not None:
+            time_points.enter(connection, claimed.id, end.time_point, now)
         create_deliveries(connection, claimed.series_id, destinations, now)
         if end.state is JobState.ANALYSED:
             supersede_deliveries(connection, claimed.series_id, claimed.generation)
@@ -327,4 +344,5 @@ def _claimed(connection: Connection, row: Any) -> ClaimedJob:
         generation=row.generation,
         calling_ae_title=row.calling_ae_title,
         evidence=row.evidence,
+        purpose=JobPurpose(row.purpose),
     )

@@ -82,6 +82,8 @@ def result_set_of(
         files=tuple(end.files),
         predecessors=tuple(end.predecessors),
         made_by=made_by,
+        compared_with=tuple(end.compared_with),
+        notes=tuple(end.notes),
     )
 
 

@@ -58,3 +58,43 @@ class CommitmentRequestState(StrEnum):
     WAITING = "waiting"
     ANSWERED = "answered"
     FAILED = "failed"
+
+
+class JobPurpose(StrEnum):
+    """What a job is for."""
+
+    #: Its source is to get results.
+    REPORT = "report"
+    #: An earlier scan that was fetched from a PACS: it is compared with.
+    PRIOR = "prior"
+
+
+class PriorSearchState(StrEnum):
+    """Where the search for earlier scans of a job's patient stands."""
+
+    DUE = "due"
+    #: A process asks the PACS, or fetches what it listed.
+    ASKED = "asked"
+    #: All that was wanted was asked for; what came of it is on its way through the node.
+    ARRIVING = "arriving"
+    DONE = "done"
+    FAILED = "failed"
+
+
+#: While a search is in one of these, its job waits for it, though not for ever.
+PRIOR_SEARCH_UNDER_WAY = tuple(
+    one.value for one in (PriorSearchState.DUE, PriorSearchState.ASKED, PriorSearchState.ARRIVING)
+)
+
+
+class PriorSeriesState(StrEnum):
+    """Where a series of a search stands."""
+
+    #: To be fetched.
+    WANTED = "wanted"
+    #: It was here before.
+    KNOWN = "known"
+    #: The PACS was asked for it, and images of it are taken as earlier ones.
+    ASKED = "asked"
+    CAME = "came"
+    FAILED = "failed"

@@ -178,6 +178,8 @@ job = Table(
     #: Who goes first: `custody.ledger.states.Lane`, then by what was found (the severity score).
     Column("lane", Integer, nullable=False, server_default=text("1")),
     Column("triage", Integer, nullable=False, server_default=text("0")),
+    #: `custody.ledger.states.JobPurpose`.
+    Column("purpose", String(16), nullable=False, server_default=text("'report'")),
     #: Name and checksum of the package of its results on shared storage; NULL where there is none.
     Column("results_package", String(256)),
     #: When it was decided to delete its results; when no file of them was left.
@@ -225,6 +227,31 @@ result_object = Table(
     Column("sha256", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False, server_default=text("0")),
     Column("written_at", Float, nullable=False),
+)
+
+#: What later scans of a patient are compared with (`custody.time_point_file`), one for each analysis.
+time_point = Table(
+    "time_point",
+    metadata,
+    _id(),
+    Column("job_id", String(32), ForeignKey("job.id"), nullable=False, unique=True),
+    Column("patient_digest", String(64), nullable=False, index=True),
+    #: `core.patient.Person.digest`; empty where the images name no birth date.
+    Column("person_digest", String(64), nullable=False),
+    Column("study_instance_uid", String(64), nullable=False),
+    #: By the scanner's own clock, without a time zone: ISO 8601, so that text sorts as time does.
+    Column("scanned_at", String(32)),
+    #: Of what it says (`core.time_point.TimePoint.digest`); results name the ones that they depend on.
+    Column("digest", String(64), nullable=False, index=True),
+    Column("path", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("written_at", Float, nullable=False),
+    #: Name and checksum of its package on shared storage; NULL where there is none.
+    Column("package", String(256)),
+    #: When it was decided to delete it; the row goes when the file is gone.
+    Column("purged_at", Float),
+    Index("ix_time_point_age", "purged_at", "written_at"),
 )
 
 #: One object to one peer; also the delivery queue.
@@ -316,6 +343,50 @@ commitment_request = Table(
     UniqueConstraint("calling_ae_title", "transaction_uid"),
     Index("ix_commitment_request_queue", "state", "node", "due_at"),
     Index("ix_commitment_request_ended", "ended_at"),
+)
+
+#: The search for earlier scans of a job's patient in a PACS; also the queue of asking.
+prior_search = Table(
+    "prior_search",
+    metadata,
+    _id(),
+    Column("job_id", String(32), ForeignKey("job.id"), nullable=False, unique=True),
+    #: Whose job it is, by the settings; what is fetched is analysed like its scans.
+    Column("source", String(64), nullable=False),
+    Column("peer", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    #: What a reader of the result should know: sentences without identifiers.
+    Column("notes", JSON, nullable=False),
+    #: Since then, and for so long, the job waits for it.
+    Column("created_at", Float, nullable=False),
+    Column("wait_s", Float, nullable=False),
+    Column("due_at", Float, nullable=False),
+    #: When the PACS had answered which scans there are.
+    Column("listed_at", Float),
+    Column("owner", String(64)),
+    Column("attempt", Integer, nullable=False),
+    Column("lease_until", Float),
+    Column("ended_at", Float),
+    Index("ix_prior_search_queue", "state", "peer", "due_at"),
+)
+
+#: A series that a search found worth comparing with.
+prior_series = Table(
+    "prior_series",
+    metadata,
+    _id(),
+    _reference("search_id", "prior_search.id"),
+    #: The newest first.
+    Column("position", Integer, nullable=False),
+    Column("study_instance_uid", String(64), nullable=False),
+    Column("series_instance_uid", String(64), nullable=False),
+    #: Message ID of the request, which the images name as Move Originator Message ID; NULL until then.
+    Column("message_id", Integer),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text),
+    Column("asked_at", Float),
+    Column("ended_at", Float),
+    Index("ix_prior_series_uid", "series_instance_uid"),
 )
 
 #: What was deleted, changed or ordered by hand, by whom and when; never deleted itself.

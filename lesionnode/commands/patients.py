@@ -10,14 +10,15 @@ from rich.console import Console
 from lesionnode.commands.common import ConfigOption, actor, read_settings
 
 _ID_HELP = "Patient ID (0010,0020); - to be asked for it, so that it does not stand in the shell's history."
-_IssuerOption = Annotated[
+PatientArgument = Annotated[str, typer.Argument(metavar="PATIENT_ID", help=_ID_HELP)]
+IssuerOption = Annotated[
     str, typer.Option(help="Issuer of Patient ID (0010,0021), where the images have one.")
 ]
 
 
 def forget(
-    patient_id: Annotated[str, typer.Argument(metavar="PATIENT_ID", help=_ID_HELP)],
-    issuer: _IssuerOption = "",
+    patient_id: PatientArgument,
+    issuer: IssuerOption = "",
     force: Annotated[bool, typer.Option("--force", help="Also what is under way this moment.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     config: ConfigOption = None,
@@ -31,7 +32,7 @@ def forget(
     from lesionnode.opened import opened_ledger
 
     settings, out = read_settings(config), Console(highlight=False, soft_wrap=True)
-    digest = patient_digest(_asked(patient_id, "Patient ID"), issuer)
+    digest = patient_digest(asked(patient_id, "Patient ID"), issuer)
     with opened_ledger(settings) as ledger:
         forgetting = Forgetting(settings, ledger, digest)
         known, strays = forgetting.look(), len(forgetting.unrecorded())
@@ -60,7 +61,7 @@ def forget(
 def merge(
     old: Annotated[str, typer.Argument(help="Patient ID that was given up; - to be asked for it.")],
     new: Annotated[str, typer.Argument(help="Patient ID that stands; - to be asked for it.")],
-    issuer: _IssuerOption = "",
+    issuer: IssuerOption = "",
     new_issuer: Annotated[
         str | None, typer.Option(help="Issuer of the new Patient ID, where it is another one.")
     ] = None,
@@ -72,12 +73,13 @@ def merge(
     from lesionnode.opened import opened_ledger
 
     settings = read_settings(config)
-    before = patient_digest(_asked(old, "old Patient ID"), issuer)
-    stands = patient_digest(_asked(new, "new Patient ID"), issuer if new_issuer is None else new_issuer)
+    before = patient_digest(asked(old, "old Patient ID"), issuer)
+    stands = patient_digest(asked(new, "new Patient ID"), issuer if new_issuer is None else new_issuer)
     with opened_ledger(settings) as ledger:
         identities = merge_patients(ledger, before, stands, actor())
     Console(highlight=False).print(f"[green]Merged.[/] {identities} identities are one patient now.")
 
 
-def _asked(given: str, what: str) -> str:
+def asked(given: str, what: str) -> str:
+    """Return an identifier, asked for where a dash was given."""
     return str(typer.prompt(what)).strip() if given == "-" else given.strip()

@@ -181,6 +181,8 @@ class Patient:
         low, high = self._breathing.lung_box()
         for bottom in np.arange(low[2], high[2], 32 * step_mm):
             points = lattice((*low[:2], bottom), (*high[:2], min(bottom + 32 * step_mm, high[2])), step_mm)
+            if 0 in points.shape:  # less than half a step is left at the top
+                continue
             share = occupancy(self._lungs_mm(points), step_mm) * in_view(points)
             right = thorax.right_side(points) < 0
             total[Side.RIGHT] += float(np.sum(share * right, dtype=np.float64))

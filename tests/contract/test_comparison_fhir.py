@@ -15,7 +15,8 @@ from core import codes
 from core.comparison import Comparison, Course, Fate
 from core.domain import Analysis, Language, Region, Side
 from lesionnode.comparison_json import comparison_json
-from lesionnode.pipeline import Analysed, refused_json, result_json
+from lesionnode.pipeline import Analysed
+from lesionnode.result_json import refused_json, result_json
 from sr_writer.fhir.elements import SYSTEMS
 from sr_writer.results import write_results
 from tests.helpers.analyses import Phantom, context_of

@@ -11,13 +11,14 @@ from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from core.domain import Region, ResultKind
+from core.domain import Region, ResultKind, ResultObject
 from core.errors import ResultEncodingError
 from core.forms import ResultForm, SegmentationEncoding
 from sr_writer.correction import PatientAtPeer
 from sr_writer.correction import corrected as corrected_bytes
 from sr_writer.results import write_results
 from tests.helpers.analyses import Phantom, analysis_of, context_of, encoded, results_of
+from tests.helpers.comparisons import Pair
 from tests.helpers.judges import dciodvfy_complaints, read_segments
 
 
@@ -193,3 +194,16 @@ def test_nothing_of_the_other_person_stays() -> None:
             assert keyword in before
             assert keyword not in after
         assert b"private" not in encoded(after)
+
+
+def test_results_that_were_compared_are_held() -> None:
+    """The earlier scan is one under the identity of the images: it may be another person's."""
+    compared = [one.dataset for one in results_of_compared()]
+    with pytest.raises(ResultEncodingError, match="compared with an earlier scan"):
+        corrected(compared, filed())
+
+
+def results_of_compared() -> tuple[ResultObject, ...]:
+    """Write the results of a scan that was compared with an earlier one."""
+    analysis = Pair().analysis()
+    return write_results(analysis, context_of(analysis)).objects

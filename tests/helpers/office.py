@@ -74,7 +74,8 @@ class Office:
         triage: int = 0,
     ) -> list[Path]:
         """Bring one job to its end whose objects (kind, variant, SOP class) go to peers; return the files."""
-        job_id = _sealed_job(self.ledger, name, self.clock.now, lane)
+        key = SeriesKey(StudyInstanceUID("1"), SeriesInstanceUID(name), "digest")
+        job_id = sealed_job(self.ledger, key, self.clock.now, lane)
         claimed = jobs.claim(self.ledger, "w", lease_s=60, max_attempts=3, now=self.clock.now)
         assert claimed is not None
         stored = []
@@ -131,8 +132,8 @@ def _part_10(sop_class: str, uid: str) -> bytes:
     return content[:start] + struct.pack("<HH2sHI", 0x0008, 0, b"UL", 4, 0) + content[start:]
 
 
-def _sealed_job(ledger: Ledger, name: str, now: float, lane: Lane) -> str:
-    key = SeriesKey(StudyInstanceUID("1"), SeriesInstanceUID(name), "digest")
+def sealed_job(ledger: Ledger, key: SeriesKey, now: float, lane: Lane = Lane.ROUTINE) -> str:
+    """Enter a series of one image that is sealed and waits to be analysed; return the id of its job."""
     series_id = reception.series_id_of(ledger, key, "CT", now)
     caller = open_caller(ledger, now)
     new = NewInstance(
@@ -140,10 +141,11 @@ def _sealed_job(ledger: Ledger, name: str, now: float, lane: Lane) -> str:
     )
     reception.record_instance(ledger, series_id, caller, new, now)
     with ledger.write() as connection:
-        scan = KnownAcquisition(name, "1", "1", None, None)
-        completion.keep_acquisition(connection, "1", "digest", scan)
+        scan = KnownAcquisition(new_id(), "1", "1", None, None)
+        completion.keep_acquisition(connection, key.study_instance_uid, key.patient_digest, scan)
         (one,) = completion.open_series(connection)
-        return completion.seal(connection, Sealing(one, name, JobState.QUEUED, None, "quiet", "m", lane), now)
+        sealing = Sealing(one, scan.id, JobState.QUEUED, None, "quiet", "m", lane)
+        return completion.seal(connection, sealing, now)
 
 
 def deliver(office: Office, peer: str = "pacs", *, ask_commitment: bool = True) -> list[str]:

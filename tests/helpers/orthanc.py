@@ -151,7 +151,7 @@ def running_orthanc(folder: Path, *, dicomweb: bool = False, **settings: Any) ->
     program = require_program("Orthanc", "orthanc")
     plugin = require_file(_DICOMWEB, "Debian package orthanc-dicomweb") if dicomweb else None
     folder.mkdir(parents=True, exist_ok=True)
-    orthanc = Orthanc(free_port(), free_port())
+    orthanc = Orthanc(settings.get("DicomPort") or free_port(), free_port())
     config = {
         "Name": "test",
         "StorageDirectory": str(folder / "storage"),

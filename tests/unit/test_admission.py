@@ -16,7 +16,7 @@ from scp.admission import (
     CALLING_AE_TITLE_NOT_RECOGNISED,
     Refused,
     admit,
-    report_networks,
+    peer_networks,
     reporting_peer,
 )
 from tests.helpers.instances import peer, settings_for, source
@@ -183,6 +183,6 @@ def test_nobody_else_reports(settings: Settings, calling: str, called: str) -> N
 
 def test_the_listener_knows_where_reports_come_from() -> None:
     """Such addresses are no strangers to the limit on connections."""
-    found = report_networks(pacs(commitment_from=["198.51.100.0/24"]))
+    found = peer_networks(pacs(commitment_from=["198.51.100.0/24"]))
     assert [str(one) for one in found] == ["198.51.100.0/24", "192.0.2.10/32"]
-    assert report_networks(pacs(host="pacs.example")) == []
+    assert peer_networks(pacs(host="pacs.example")) == []

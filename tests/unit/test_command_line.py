@@ -112,7 +112,8 @@ def test_status_shows_the_lines_that_admit_a_caller(tmp_path: Path) -> None:
     assert "(kept 30 days), results since - (kept 90 days)" in shown
     as_json = json.loads(lesion_node("status", "--json", "--config", path).stdout)
     assert as_json["incidents"][0]["subject"] == "CT9@192.0.2.9"
-    assert as_json["disk"]["days"] == {"received": 30, "results": 90, "set_aside": 30, "quarantine": 90}
+    days = {"received": 30, "results": 90, "time_points": 1825, "set_aside": 30, "quarantine": 90}
+    assert as_json["disk"]["days"] == days
 
 
 def test_what_machines_share_is_tried_by_check_config(tmp_path: Path, postgres: Postgres) -> None:

@@ -417,3 +417,45 @@ def test_the_port_of_a_sender_may_be_that_of_a_peer(tmp_path: Path) -> None:
     also = '[[peers]]\nname = "ct1"\nae_title = "CT1"\nhost = "192.0.2.1"\nport = 4242'
     (found,) = commitment_faults_of(tmp_path, 'storage_commitment = "here"', also)
     assert '"CT2" listens' in found
+
+
+PEERS = """
+[[peers]]
+name = "pacs"
+ae_title = "PACS"
+host = "192.0.2.1"
+port = 104
+[[peers]]
+name = "web"
+kind = "dicomweb"
+url = "https://platform.example/dicom-web"
+"""
+SOURCE = '[[sources]]\nname = "ct"\nae_titles = ["CT"]\nnetworks = ["192.0.2.2"]\nsend_to = ["pacs"]\n'
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "wanted"),
+    [
+        ('priors = "pacs"', "priors_from: missing", 'wanted the DIMSE peer that has earlier scans ("pacs")'),
+        ('priors = "pacs"\npriors_from = "web"', 'priors_from: found "web"', "DIMSE peer"),
+        ('priors_from = "pacs"', 'priors_from: found "pacs"', 'only with priors = "pacs"'),
+        ("report_priors = true", "report_priors: found true", 'only with priors = "pacs"'),
+        ('priors = "archive"', "sources[0].priors", "'none', 'history' or 'pacs'"),
+    ],
+)
+def test_where_earlier_scans_come_from_has_to_be_a_pacs(
+    tmp_path: Path, options: str, key: str, wanted: str
+) -> None:
+    """Each contradiction is one line that names the key and what is wanted."""
+    (fault,) = faults_of(tmp_path, f"{PEERS}{SOURCE}{options}\n")
+    assert key in fault
+    assert wanted in fault
+
+
+def test_only_peers_that_sources_name_are_asked_for_earlier_scans(tmp_path: Path) -> None:
+    """By default none; a source's `priors_from` one; with the comparison switched off none again."""
+    path = tmp_path / "node.toml"
+    asked = 'priors = "pacs"\npriors_from = "pacs"\n'
+    for options, names in [("", []), (asked, ["pacs"]), (f"{asked}[comparison]\nenabled = false\n", [])]:
+        path.write_text(f"{PEERS}{SOURCE}{options}")
+        assert [peer.name for peer in load_settings(path, {}).prior_peers] == names

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -81,6 +82,21 @@ _ROWS_OF_0001 = (
     "INSERT INTO delivery (id, result_object_id, job_id, peer, state, due_at, attempt, created_at) "
     "VALUES ('d', 'r', 'j', 'pacs', 'due', 1, 0, 1)",
 )
+
+
+def test_what_came_with_comparisons_can_be_taken_back(tmp_path: Path) -> None:
+    """A ledger goes back to the schema before time points and searches, and forward again."""
+    with fresh_ledger(tmp_path) as ledger:
+        before = _schema(ledger)
+        config = Config()
+        config.set_main_option("script_location", str(Path(engine.__file__).with_name("migrations")))
+        with ledger.write() as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, "0003")
+        with ledger.read() as connection:
+            assert {"time_point", "prior_search"} & set(inspect(connection).get_table_names()) == set()
+        ledger.migrate()
+        assert _schema(ledger) == before
 
 
 def test_there_is_one_line_of_migrations() -> None:

@@ -21,14 +21,8 @@ from lesionnode.phantom.dicom import write_phantom
 from lesionnode.phantom.enhanced import enhanced_ct_dataset
 from lesionnode.phantom.generate import generate_phantom
 from lesionnode.phantom.spec import PhantomLesion, PhantomSpec
-from lesionnode.pipeline import (
-    Analysed,
-    analyse_series,
-    refused_json,
-    result_context,
-    result_json,
-    settings_digest,
-)
+from lesionnode.pipeline import Analysed, analyse_series, result_context, settings_digest
+from lesionnode.result_json import refused_json, result_json
 from sr_writer.results import write_results
 from tests.helpers.analyses import analysis_of
 from tests.helpers.judges import dciodvfy_complaints, read_segments, segment_points_lps_mm

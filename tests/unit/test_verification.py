@@ -92,6 +92,7 @@ def test_files_that_nobody_knows_are_found(station: Station) -> None:
         job_folder / "old.dcm": "file_unknown",
         station.spool.received / "unknown" / "0.dcm": "folder_unknown",
         station.spool.results / "unknown" / "film.dcm": "folder_unknown",
+        station.spool.time_points / "unknown" / "time-point.zip": "folder_unknown",
         station.spool.unrecorded / "x.dcm": "unrecorded",
     }
     for path, kind in strangers.items():

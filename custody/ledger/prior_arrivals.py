@@ -1,0 +1,244 @@
+"""Earlier scans that were asked for: known when they come, and waited for until they are analysed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from core.errors import NodeError
+from custody.ledger.again import Order, analyse_again
+from custody.ledger.engine import Ledger
+from custody.ledger.prior_searches import add_notes
+from custody.ledger.states import (
+    FINAL_JOB_STATES,
+    PRIOR_SEARCH_UNDER_WAY,
+    JobState,
+    PriorSearchState,
+    PriorSeriesState,
+)
+from custody.ledger.tables import job, prior_search, prior_series, series
+
+#: Images may still come so long after they were asked for, for example on an association that hangs.
+_EXPECTED_FOR_S = 86_400.0
+#: Of what was sent completely, something must be here after so long; it would be another patient's else.
+_ARRIVES_WITHIN_S = 120.0
+#: An analysis of an earlier scan is waited for so long, to make a later result of the current one.
+_ANALYSED_WITHIN_S = 86_400.0
+_BY = "priors"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """For whom a series was fetched.
+
+    Parameters
+    ----------
+    source
+        Name of the source whose scan is to be compared with it.
+    lane
+        `custody.ledger.states.Lane` of that scan.
+    model
+        That looked at that scan.
+    """
+
+    source: str
+    lane: int
+    model: str
+
+
+def is_expected(
+    ledger: Ledger, study_uid: str, series_uid: str, *, message_id: int | None, now: float
+) -> bool:
+    """Tell whether an image is one that was asked for.
+
+    Parameters
+    ----------
+    ledger
+        The ledger.
+    study_uid, series_uid
+        Of the image.
+    message_id
+        Move Originator Message ID; None where it is not looked at.
+    now
+        Seconds since 1970 UTC.
+    """
+    conditions = [
+        prior_series.c.series_instance_uid == series_uid,
+        prior_series.c.study_instance_uid == study_uid,
+        prior_series.c.asked_at > now - _EXPECTED_FOR_S,
+        *([prior_series.c.message_id == message_id] if message_id is not None else []),
+    ]
+    found = select(prior_series.c.id).where(*conditions)
+    with ledger.read() as connection:
+        return connection.execute(found.limit(1)).first() is not None
+
+
+def origin_of(connection: Connection, study_uid: str, series_uid: str) -> Origin | None:
+    """Return for whom a series was fetched last; None where it was not."""
+    row = connection.execute(
+        select(prior_search.c.source, job.c.lane, job.c.model)
+        .join_from(prior_series, prior_search)
+        .join(job, job.c.id == prior_search.c.job_id)
+        .where(
+            prior_series.c.series_instance_uid == series_uid,
+            prior_series.c.study_instance_uid == study_uid,
+            prior_series.c.asked_at.is_not(None),
+        )
+        .order_by(prior_series.c.asked_at.desc())
+        .limit(1)
+    ).one_or_none()
+    return Origin(row.source, row.lane, row.model) if row is not None else None
+
+
+def notes_for(ledger: Ledger, job_id: str) -> tuple[str, ...]:
+    """Return what a reader of a job's result should know of the search for earlier scans.
+
+    Of the job's own search; of the newest one of its series where it has none, as a later generation has.
+    """
+    with ledger.read() as connection:
+        of_series = select(job.c.series_id).where(job.c.id == job_id).scalar_subquery()
+        row = connection.execute(
+            select(prior_search.c.state, prior_search.c.peer, prior_search.c.notes)
+            .join_from(prior_search, job)
+            .where(job.c.series_id == of_series)
+            .order_by(job.c.id == job_id, job.c.generation)
+        ).all()
+    if not row:
+        return ()
+    last = row[-1]
+    waiting = (
+        f"Earlier scans are still being fetched from {last.peer}; if they can be compared with, another "
+        "result will replace this one.",
+    )
+    return (*last.notes, *(waiting if last.state in PRIOR_SEARCH_UNDER_WAY else ()))
+
+
+def settle(ledger: Ledger, peer: str, now: float) -> int:
+    """End the searches in a PACS of which everything that came is analysed; return how many.
+
+    Where the current scan was analysed without what came, it is queued again as its next generation.
+    """
+    with ledger.read() as connection:
+        arriving = connection.execute(
+            select(prior_search.c.id).where(
+                prior_search.c.peer == peer, prior_search.c.state == PriorSearchState.ARRIVING.value
+            )
+        ).scalars()
+        waiting = [one for one in arriving if _is_over(connection, one, now)]
+    return sum(_settle(ledger, one, now) for one in waiting)
+
+
+def _settle(ledger: Ledger, search_id: str, now: float) -> int:
+    with ledger.write() as connection:
+        if not _is_over(connection, search_id, now):
+            return 0
+        search = _search(connection, search_id)
+        newest = _newest_end(connection, search)
+        for one in _series_of(connection, search_id):
+            add_notes(connection, search_id, _notes_of(connection, search, one))
+        connection.execute(
+            update(prior_search)
+            .where(prior_search.c.id == search_id)
+            .values(state=PriorSearchState.DONE.value, ended_at=now)
+        )
+        analysed = search.job_state == JobState.ANALYSED.value
+        if analysed and newest is not None and newest >= search.started_at:
+            _queue_again(connection, search, now)
+        return 1
+
+
+def _queue_again(connection: Connection, search: Any, now: float) -> None:
+    try:
+        analyse_again(connection, search.series_id, f"earlier scans came from {search.peer}", Order(_BY, now))
+    except NodeError as error:  # its images are gone: the first result stands
+        add_notes(connection, search.id, [f"Earlier scans came too late: {error}"])
+
+
+def _is_over(connection: Connection, search_id: str, now: float) -> bool:
+    """Tell whether nothing that a search waits for is under way, and it can be told what follows."""
+    search = _search(connection, search_id)
+    if search is None or search.state != PriorSearchState.ARRIVING.value:
+        return False
+    if now - search.due_at > _ANALYSED_WITHIN_S:
+        return True
+    if any(_is_under_way(connection, search, one, now) for one in _series_of(connection, search_id)):
+        return False
+    if search.job_state != JobState.RUNNING.value:
+        return True
+    newest = _newest_end(connection, search)  # it runs without what came since it began
+    return newest is None or newest < search.started_at
+
+
+def _search(connection: Connection, search_id: str) -> Any:
+    return connection.execute(
+        select(
+            prior_search,
+            job.c.series_id,
+            job.c.state.label("job_state"),
+            job.c.started_at,
+            series.c.patient_digest,
+        )
+        .join_from(prior_search, job)
+        .join(series, series.c.id == job.c.series_id)
+        .where(prior_search.c.id == search_id)
+    ).one_or_none()
+
+
+def _series_of(connection: Connection, search_id: str) -> list[Any]:
+    """Return the series of a search that are here or may come."""
+    hoped_for = [one.value for one in (PriorSeriesState.KNOWN, PriorSeriesState.CAME)]
+    found = select(prior_series).where(
+        prior_series.c.search_id == search_id, prior_series.c.state.in_(hoped_for)
+    )
+    return list(connection.execute(found).all())
+
+
+def _jobs_of(connection: Connection, search: Any, one: Any) -> list[Any]:
+    """Return the jobs of an earlier scan, the newest last; of one that was known every one of its study."""
+    known = one.state == PriorSeriesState.KNOWN.value
+    of_series = [] if known else [series.c.series_instance_uid == one.series_instance_uid]
+    return list(
+        connection.execute(
+            select(job.c.state, job.c.reason, job.c.finished_at)
+            .join_from(job, series)
+            .where(
+                series.c.study_instance_uid == one.study_instance_uid,
+                series.c.patient_digest == search.patient_digest,
+                *of_series,
+            )
+            .order_by(job.c.sealed_at, job.c.generation)
+        ).all()
+    )
+
+
+def _is_under_way(connection: Connection, search: Any, one: Any, now: float) -> bool:
+    jobs = _jobs_of(connection, search, one)
+    if not jobs:
+        return one.ended_at is not None and now - one.ended_at < _ARRIVES_WITHIN_S
+    return any(row.state not in FINAL_JOB_STATES for row in jobs)
+
+
+def _newest_end(connection: Connection, search: Any) -> float | None:
+    """Return when the last of the earlier scans was analysed; None where none was."""
+    ends = [
+        row.finished_at
+        for one in _series_of(connection, search.id)
+        for row in _jobs_of(connection, search, one)
+        if row.state == JobState.ANALYSED.value
+    ]
+    return max(ends, default=None)
+
+
+def _notes_of(connection: Connection, search: Any, one: Any) -> list[str]:
+    """Say why an earlier scan that came cannot be compared with."""
+    jobs = _jobs_of(connection, search, one)
+    if not jobs:
+        return [
+            "An earlier scan was fetched, but its images name another Patient ID or issuer: not compared."
+        ]
+    if any(row.state == JobState.ANALYSED.value for row in jobs):
+        return []
+    reason = jobs[-1].reason
+    return [f"An earlier scan could not be analysed{f': {reason}' if reason else ''}."]

@@ -1,0 +1,160 @@
+"""An analysis compared with what is known of earlier scans of the patient; it never costs the analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from config import ComparisonSettings, PriorsRule, Settings
+from core.comparison import CourseRules
+from core.domain import Analysis, ResultKind, ResultSet
+from core.errors import ResultEncodingError
+from core.forms import ResultForm
+from core.log import get_logger
+from core.time_point import TimePoint
+from inference.comparison import compare
+from inference.time_points import time_point_of, with_results
+from lesionnode.engine import Engine
+from lesionnode.pipeline import Analysed, Stopwatch
+from sr_writer.context import ResultContext
+from sr_writer.references import reference_to
+from sr_writer.results import write_results
+
+_BROKE = "The comparison with an earlier scan failed: the log of the node says why."
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What is known of a patient from before.
+
+    Parameters
+    ----------
+    points
+        Earlier scans of the same patient, in any order.
+    notes
+        Why some are not compared, English sentences without identifiers.
+    whole
+        Completes a time point whose masks and densities were left out: of fifty scans one is compared voxel
+        by voxel.
+    """
+
+    points: tuple[TimePoint, ...] = ()
+    notes: tuple[str, ...] = ()
+    whole: Callable[[TimePoint], TimePoint] = lambda point: point
+
+
+def compared(analysed: Analysed, earlier: Earlier, engine: Engine, settings: ComparisonSettings) -> Analysed:
+    """Compare an analysis with earlier scans.
+
+    Parameters
+    ----------
+    analysed
+        Of the current scan.
+    earlier
+        What it is compared with.
+    engine
+        Has the repeatability of the model.
+    settings
+        From which change on the site calls it one.
+
+    Returns
+    -------
+    Analysed
+        With the time point that later scans will be compared with. Without a comparison where there is
+        nothing to compare with, or where comparing failed; the notes are among its remarks.
+    """
+    watch = Stopwatch()
+    notes, comparison, point = earlier.notes, None, None
+    with watch.step("compare"):
+        try:
+            point = time_point_of(analysed.analysis)
+            if point is not None:
+                repeatability = engine.open(analysed.model)[0].repeatability
+                comparison = compare(
+                    point, earlier.points, repeatability, course_rules(settings), whole=earlier.whole
+                )
+        except Exception:  # noqa: BLE001 - border: whatever is wrong with an earlier scan, this one is reported
+            get_logger().error("comparison_broke", exc_info=True)
+            notes = (*notes, _BROKE)
+    analysis = _with_remarks(replace(analysed.analysis, comparison=comparison), notes)
+    timings = {**analysed.timings_s, **watch.seconds}
+    return replace(analysed, analysis=analysis, time_point=point, timings_s=timings)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """What was written of an analysis.
+
+    Parameters
+    ----------
+    analysed
+        What it was written of: without the comparison where that could not be written. Its time point names
+        the objects.
+    results
+        The objects and files.
+    """
+
+    analysed: Analysed
+    results: ResultSet
+
+
+def written(
+    analysed: Analysed,
+    context: ResultContext,
+    forms: Sequence[ResultForm],
+    *,
+    overlay: bool = False,
+    citable: frozenset[ResultKind] | None = None,
+) -> Written:
+    """Write the results of an analysis; without its comparison where that cannot be written.
+
+    Parameters
+    ----------
+    analysed
+        Compared or not.
+    context, forms, overlay
+        As `sr_writer.results.write_results` wants them.
+    citable
+        Which objects later reports may refer to; None for all.
+
+    Raises
+    ------
+    ResultEncodingError
+        The results would be wrong without a comparison too.
+    """
+    try:
+        results = write_results(analysed.analysis, context, forms, overlay=overlay)
+    except ResultEncodingError as error:
+        if analysed.analysis.comparison is None:
+            raise
+        get_logger().error("comparison_not_written", reason=str(error))
+        plain = _with_remarks(replace(analysed.analysis, comparison=None), (_BROKE,))
+        analysed = replace(analysed, analysis=plain)
+        results = write_results(plain, context, forms, overlay=overlay)
+    point = analysed.time_point
+    if point is not None:
+        objects = tuple(
+            reference_to(one) for one in results.objects if citable is None or one.kind in citable
+        )
+        point = with_results(point, results.tracking_uids, objects)
+    return Written(replace(analysed, time_point=point), results)
+
+
+def compares(settings: Settings, calling_ae_title: str) -> bool:
+    """Tell whether scans from a caller are compared with earlier ones."""
+    rules = [one.priors for one in settings.sources if calling_ae_title in one.ae_titles]
+    return settings.comparison.enabled and PriorsRule.NONE not in rules
+
+
+def course_rules(settings: ComparisonSettings) -> CourseRules:
+    """Return from which change on the site calls it one."""
+    return CourseRules(
+        least_change_ml=settings.least_change_ml,
+        least_change_percent=settings.least_change_percent,
+        least_new_lesion_ml=settings.least_new_lesion_ml,
+    )
+
+
+def _with_remarks(analysis: Analysis, remarks: Sequence[str]) -> Analysis:
+    volume = replace(analysis.volume, remarks=(*analysis.volume.remarks, *remarks))
+    return replace(analysis, volume=volume)
