@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -91,8 +92,15 @@ class TimePoints:
         path = self._spool.keep_time_point(kept_for.job_id, content)
         return _new(path, content, point, kept_for)
 
-    def earlier(self, person: Person, patient_digest: str, study_instance_uid: str, most: int) -> Found:
-        """Return the numbers of a patient's other studies.
+    def earlier(
+        self,
+        person: Person,
+        patient_digest: str,
+        study_instance_uid: str,
+        most: int,
+        scanned_at: datetime | None = None,
+    ) -> Found:
+        """Return the numbers of a patient's earlier studies.
 
         Parameters
         ----------
@@ -104,6 +112,8 @@ class TimePoints:
             Of that scan; nothing of its own study is returned.
         most
             So many, the newest.
+        scanned_at
+            When that scan was made, by the scanner's own clock; nothing later is returned. None: unknown.
 
         Raises
         ------
@@ -123,7 +133,10 @@ class TimePoints:
             return Found((), (words,))
         same = [one for one in known if one.person_digest == person.digest]
         notes = _others(len(known) - len(same))
-        points, damaged = self._read(same[-most:], numbers_only=True)
+        until = "" if scanned_at is None else scanned_at.isoformat()
+        past = [one for one in same if not until or (one.scanned_at or "") <= until]
+        notes += _later(len(same) - len(past))
+        points, damaged = self._read(past[-most:], numbers_only=True)
         return Found(tuple(points), (*strangers, *notes, *_damaged(damaged)))
 
     def whole(self, point: TimePoint) -> TimePoint:
@@ -285,6 +298,13 @@ def _unissued(count: int) -> tuple[str, ...]:
         return ()
     scans = "An earlier scan has" if count == 1 else f"{count} earlier scans have"
     return (f"{scans} this Patient ID without an issuer: not compared.",)
+
+
+def _later(count: int) -> tuple[str, ...]:
+    if not count:
+        return ()
+    scans, is_ = ("A scan", "is") if count == 1 else (f"{count} scans", "are")
+    return (f"{scans} of this patient {is_} dated later than this one: not compared.",)
 
 
 def _damaged(count: int) -> tuple[str, ...]:

@@ -206,6 +206,8 @@ class _Scan:
         """Return why an earlier scan is not compared with this one; None where it is."""
         if other.header.get("StudyInstanceUID") == self.header.get("StudyInstanceUID"):
             return "it is of the same study"
+        if other.scanned_at > self.scanned_at:
+            return "it is dated later"
         return Person.of(self.header).why_not_the_same(Person.of(other.header))
 
 

@@ -18,6 +18,7 @@ from custody.ledger.jobs import ClaimedJob
 from custody.ledger.prior_arrivals import notes_for
 from custody.ledger.states import JobPurpose
 from custody.time_points import TimePoints
+from inference.time_points import scan_facts
 from lesionnode.comparing import Earlier, compares
 from lesionnode.predecessors import predecessors_of
 from lesionnode.production import Order
@@ -79,11 +80,13 @@ class Orders:
         """Return what is known of the patient from before; None where scans are not compared."""
         if not compares(self._settings, claimed.calling_ae_title):
             return None
+        header = _header_of(series)
         found = self._time_points.earlier(
-            person_of(series),
+            Person.of(header),
             claimed.key.patient_digest,
             claimed.key.study_instance_uid,
             self._settings.comparison.history_at_most,
+            scan_facts(header, cut_off=False).scanned_at,
         )
         notes = (*found.notes, *notes_for(self._ledger, claimed.id))
         return Earlier(found.points, notes, self._time_points.whole)
@@ -91,6 +94,11 @@ class Orders:
 
 def person_of(series: SealedSeries) -> Person:
     """Read whose images a series has; nobody's where none can be read, which the analysis says better."""
+    return Person.of(_header_of(series))
+
+
+def _header_of(series: SealedSeries) -> Dataset:
+    """Read the header of an image; an empty one where that is not possible."""
     with contextlib.suppress(OSError, InvalidDicomError, ValueError, AttributeError, KeyError, IndexError):
-        return Person.of(dcmread(series.instances[0].path, stop_before_pixels=True))
-    return Person.of(Dataset())
+        return dcmread(series.instances[0].path, stop_before_pixels=True)
+    return Dataset()

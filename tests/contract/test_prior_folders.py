@@ -62,12 +62,13 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     same_study = changed(
         first, folder / "same study", StudyInstanceUID=str(dcmread(second[0]).StudyInstanceUID)
     )
+    future = changed(first, folder / "future", AcquisitionDate="20991231", StudyInstanceUID="1.2.3.4.5")
     (folder / "nothing").mkdir()
     output = folder / "out"
     left = output / "earlier-9" / "report.dcm"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"of an earlier run")
-    priors = [stranger, first[0].parent, same_study, folder / "nothing"]
+    priors = [stranger, first[0].parent, same_study, folder / "nothing", future]
     settings = load_settings(None, {})
     result = analyse_folder(second[0].parent, output, "densitometry", settings, priors=priors)
     return Compared(pair, result, output)
@@ -89,6 +90,7 @@ def test_the_earlier_scan_of_the_patient_is_compared(compared: Compared) -> None
         "Earlier scan 1 was not compared: the birth dates differ.",
         "Earlier scan 3 was not compared: it is of the same study.",
         "Earlier scan 4 was not compared: no CT images to analyse",
+        "Earlier scan 5 was not compared: it is dated later.",
     ],
 )
 def test_another_one_is_not_and_the_result_says_why(compared: Compared, reason: str) -> None:

@@ -125,6 +125,16 @@ def test_earlier_scans_come_in_order_and_without_the_own_study(archive: Archive)
     assert archive.notes_for(JANE) == ()
 
 
+def test_a_scan_in_the_future_is_no_earlier_one(archive: Archive) -> None:
+    """A scanner's clock was wrong, or an old study came late: left out, and said."""
+    for day in (0, 30, 90):
+        archive.analyse(JANE, day)
+    digest, now = patient_digest("P-1", "HOSPITAL"), FIRST + timedelta(days=30)
+    found = archive.points().earlier(JANE, digest, "", 50, now)
+    assert [one.digest for one in found.points] == [f"{day:064d}" for day in (0, 30)]
+    assert found.notes == ("A scan of this patient is dated later than this one: not compared.",)
+
+
 def test_masks_come_when_they_are_asked_for(archive: Archive) -> None:
     """Only the scan that is compared voxel by voxel takes memory."""
     archive.analyse(JANE, 0)
