@@ -26,7 +26,7 @@ def timeline(story: Mapping[str, Any]) -> list[Event]:
     """
     events = [*_received(story), *_listed(story)]
     for job in story["jobs"]:
-        events += [*_sealed(job), *_attempts(job), *_deliveries(job), *_purged(job)]
+        events += [*_sealed(job), *_searched(job), *_attempts(job), *_deliveries(job), *_purged(job)]
     for one in story["incidents"]:
         times = f", {one['count']} times" if one["count"] > 1 else ""
         events.append(Event(one["last_at"], f"{_words(one['kind'])}{times}: {one['reason']}"))
@@ -66,6 +66,30 @@ def _sealed(job: Mapping[str, Any]) -> Iterator[Event]:
         yield Event(job["sealed_at"], f"chosen for {job['model']}{lane}")
 
 
+def _searched(job: Mapping[str, Any]) -> Iterator[Event]:
+    search = job["prior_search"]
+    if search is None:
+        return
+    peer = search["peer"]
+    yield Event(
+        search["created_at"], f"{peer} is to be asked for earlier scans; waits up to {search['wait_s']:g} s"
+    )
+    if search["listed_at"]:
+        yield Event(
+            search["listed_at"], f"{peer} listed earlier scans: {len(search['series'])} to compare with"
+        )
+    for one in search["series"]:
+        if one["ended_at"]:
+            why = f": {one['reason']}" if one["reason"] else ""
+            yield Event(one["ended_at"], f"earlier scan from {peer}: {_words(one['state'])}{why}")
+    if search["ended_at"]:
+        notes = " ".join(search["notes"])
+        yield Event(
+            search["ended_at"],
+            f"search for earlier scans {_words(search['state'])}{f': {notes}' if notes else ''}",
+        )
+
+
 def _attempts(job: Mapping[str, Any]) -> Iterator[Event]:
     ended = _ended(job)
     for one in job["attempts"]:
@@ -100,6 +124,11 @@ def _ended(job: Mapping[str, Any]) -> str:
         if "total_ml" in burden
         else ""
     )
+    compared = result.get("comparison") or {}
+    if compared:
+        day = (compared["prior"]["scanned_at"] or "")[:10]
+        which = f"the scan of {day}" if day else "an earlier scan without a date"
+        found += f"; compared with {which}: {_words(compared['course'])}"
     return f"analysed{found}{f'; s: {steps}' if steps else ''}"
 
 

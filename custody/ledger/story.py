@@ -20,6 +20,8 @@ from custody.ledger.tables import (
     instance,
     job,
     manifest,
+    prior_search,
+    prior_series,
     result_object,
     series,
     series_source,
@@ -43,7 +45,8 @@ def story_of(connection: Connection, series_id: str) -> dict[str, Any]:
     -------
     dict
         ``series``, ``images``, ``senders``, ``manifests``, ``jobs`` (each with ``attempts``, ``objects``,
-        ``deliveries`` and their ``commitment``), ``incidents``, ``audit``. Times are seconds since 1970 UTC.
+        ``deliveries`` and their ``commitment``, ``prior_search``), ``incidents``, ``audit``. Times are in
+        seconds since 1970 UTC.
     """
     found = connection.execute(select(series).where(series.c.id == series_id)).mappings().one()
     manifests = _rows(connection, select(manifest).where(manifest.c.series_id == series_id), "written_at")
@@ -152,7 +155,17 @@ def _job(connection: Connection, row: dict[str, Any]) -> dict[str, Any]:
         "attempts": _rows(connection, select(attempt).where(attempt.c.job_id == row["id"]), "started_at"),
         "objects": _rows(connection, select(result_object).where(of_job), "position"),
         "deliveries": [{**one, "commitment": commitments.get(one["id"])} for one in deliveries],
+        "prior_search": _search(connection, row["id"]),
     }
+
+
+def _search(connection: Connection, job_id: str) -> dict[str, Any] | None:
+    """Return the search for earlier scans that a job waited for, with what was found; None without one."""
+    found = _rows(connection, select(prior_search).where(prior_search.c.job_id == job_id), "created_at")
+    if not found:
+        return None
+    wanted = select(prior_series).where(prior_series.c.search_id == found[0]["id"])
+    return {**found[0], "series": _rows(connection, wanted, "position")}
 
 
 def _incident_of(subjects: Iterable[str], jobs: Sequence[dict[str, Any]]) -> Any:

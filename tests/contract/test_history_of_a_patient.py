@@ -135,6 +135,13 @@ def test_the_second_scan_is_compared_with_the_first(visits: Visits) -> None:
         assert len(cited) == 2
 
 
+def test_trace_says_with_what_it_was_compared(visits: Visits) -> None:
+    """In the line of its analysis; nothing of the kind in that of the first scan."""
+    told = [visits.command("trace", str(visits.results(number, SR)[0].StudyInstanceUID)) for number in (0, 1)]
+    assert "compared with" not in told[0]
+    assert "compared with the scan of 2026-01-05: progression" in " ".join(told[1].split())
+
+
 def test_another_person_under_the_same_patient_id_is_not(visits: Visits) -> None:
     """And the report says why."""
     assert visits.result(2)["comparison"] is None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +21,9 @@ from lesionnode.demo.pacs import free_port
 from lesionnode.phantom.random_pairs import COARSE_GRID, PairKind, random_pair
 from lesionnode.phantom.time_points import generate_pair, write_pair
 from tests.helpers.dcmtk import storescu
-from tests.helpers.judges import tid1500_groups
+from tests.helpers.judges import dciodvfy, pixelmed, tid1500_groups
 from tests.helpers.judges.complaints import Severity
-from tests.helpers.judges.panel import judged
+from tests.helpers.judges.panel import JUDGES, judged
 from tests.helpers.orthanc import Orthanc, running_orthanc
 from tests.helpers.running_node import AE_TITLE, RunningNode, running_node
 
@@ -68,6 +71,14 @@ def results_in(orthanc: Orthanc, study: str, modality: str, folder: Path) -> lis
     return [path for path in orthanc.fetch(modality, folder) if dcmread(path).StudyInstanceUID == study]
 
 
+def trace(node: RunningNode, study: str) -> str:
+    """Return what ``lesion-node trace`` tells of a study."""
+    command = [sys.executable, "-m", "lesionnode", "trace", study, "--config", str(node.config)]
+    environment = {**os.environ, "COLUMNS": "400"}
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment)
+    return ran.stdout
+
+
 def course_in(report: Path) -> str | None:
     """Return the course that a report tells; None where it was not compared."""
     for item in _items(dcmread(report)):
@@ -95,7 +106,11 @@ def test_the_current_report_arrives_with_the_comparison(tmp_path: Path, visits: 
         (now,) = results_in(orthanc, current, "SEG", tmp_path / "seg")
         assert results_in(orthanc, earlier, "SR", tmp_path / "none") == [], "it was not asked to report it"
         assert results_in(orthanc, earlier, "OT", tmp_path / "none") == []
+        told = " ".join(trace(node, current).split())
     assert "rogress" in str(course_in(report))
+    assert "orthanc listed earlier scans: 1 to compare with" in told
+    assert "earlier scan from orthanc: came" in told
+    assert "search for earlier scans done" in told
     cited = {
         str(one.ReferencedSOPInstanceUID)
         for study in dcmread(report).PertinentOtherEvidenceSequence
@@ -104,7 +119,8 @@ def test_the_current_report_arrives_with_the_comparison(tmp_path: Path, visits: 
     }
     assert cited == {str(dcmread(then).SOPInstanceUID)}
     _check_tracking(report, then, now, tmp_path)
-    for judge, found in judged([report])[report].items() if way == "move" else ():
+    validators = [one for one in JUDGES if one.name in (dciodvfy.NAME, pixelmed.NAME)]
+    for judge, found in judged([report], validators)[report].items():
         assert [one for one in found if one.severity is Severity.ERROR and not one.tolerated] == [], judge
 
 
