@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from pydicom.dataset import Dataset
 
@@ -16,6 +17,10 @@ IDENTIFICATION: Mapping[str, str] = {
     "PatientBirthDate": "DA",
     "PatientSex": "CS",
 }
+
+
+#: Typed in for patients whose birth date nobody knows. No one alive was born before.
+_PLACEHOLDERS, _EARLIEST = frozenset({"19000101", "19010101"}), 1900
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -52,20 +57,32 @@ class Person:
             return "the Patient IDs differ"
         if self.issuer != other.issuer:
             return "the issuers of the Patient ID differ"
-        if not self.birth_date or not other.birth_date:
+        if not self.has_birth_date or not other.has_birth_date:
             return "there is no birth date to confirm the Patient ID"
         if self.birth_date != other.birth_date:
             return "the birth dates differ"
+        if not self.sex or not other.sex:
+            return "there is no sex to confirm the Patient ID"
         if self.sex != other.sex:
             return "the sexes differ"
         return None
 
     @property
+    def has_birth_date(self) -> bool:
+        """Whether the birth date is one, and not what is typed in where nobody knows it."""
+        if self.birth_date in _PLACEHOLDERS or len(self.birth_date) != 8:
+            return False
+        try:
+            return datetime.strptime(self.birth_date, "%Y%m%d").year >= _EARLIEST
+        except ValueError:
+            return False
+
+    @property
     def digest(self) -> str:
-        """What tells whether birth date and sex agree, without showing them; empty without a birth date.
+        """What tells whether birth date and sex agree, without showing them; empty where one is missing.
 
         It keeps dates out of tables and logs. It is no secret: whoever has it can try every date.
         """
-        if not self.birth_date:
+        if not self.has_birth_date or not self.sex:
             return ""
         return hashlib.sha256(f"{self.birth_date} {self.sex}".encode()).hexdigest()

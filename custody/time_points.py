@@ -128,8 +128,8 @@ class TimePoints:
             return Found((), strangers)
         if not person.patient_id:
             return Found((), ("This scan has no Patient ID: it is not compared with earlier ones.",))
-        if not person.birth_date:
-            words = "This scan has no birth date to confirm the Patient ID: it is not compared."
+        if not person.digest:
+            words = "This scan has no birth date or no sex to confirm the Patient ID: it is not compared."
             return Found((), (words,))
         same = [one for one in known if one.person_digest == person.digest]
         notes = _others(len(known) - len(same))

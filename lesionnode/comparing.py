@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from config import ComparisonSettings, PriorsRule, Settings
 from core.comparison import CourseRules
 from core.domain import Analysis, ResultKind, ResultSet
-from core.errors import ResultEncodingError
+from core.errors import ResultEncodingError, StorageUnreachable
 from core.forms import ResultForm
 from core.log import get_logger
 from core.time_point import TimePoint
@@ -73,6 +73,8 @@ def compared(analysed: Analysed, earlier: Earlier, engine: Engine, settings: Com
                 comparison = compare(
                     point, earlier.points, repeatability, course_rules(settings), whole=earlier.whole
                 )
+        except StorageUnreachable:
+            raise  # it answers later, and so the whole job waits
         except Exception:  # noqa: BLE001 - border: whatever is wrong with an earlier scan, this one is reported
             get_logger().error("comparison_broke", exc_info=True)
             notes = (*notes, _BROKE)
@@ -140,10 +142,11 @@ def written(
     return Written(replace(analysed, time_point=point), results)
 
 
-def compares(settings: Settings, calling_ae_title: str) -> bool:
-    """Tell whether scans from a caller are compared with earlier ones."""
-    rules = [one.priors for one in settings.sources if calling_ae_title in one.ae_titles]
-    return settings.comparison.enabled and PriorsRule.NONE not in rules
+def compares(settings: Settings, sources: Iterable[str]) -> bool:
+    """Tell whether a scan from these sources is compared: unless each of them says that its are not."""
+    known = [settings.source(name) for name in sources]
+    rules = [one.priors for one in known if one is not None]
+    return not rules or any(rule is not PriorsRule.NONE for rule in rules)
 
 
 def course_rules(settings: ComparisonSettings) -> CourseRules:

@@ -77,9 +77,16 @@ class Orders:
         return frozenset(kind for kind in ResultKind if owed.wants(sources, kind.value))
 
     def _earlier(self, claimed: ClaimedJob, series: SealedSeries) -> Earlier | None:
-        """Return what is known of the patient from before; None where scans are not compared."""
-        if not compares(self._settings, claimed.calling_ae_title):
+        """Return what is known of the patient from before; None where scans are not compared at all.
+
+        A scan whose source wants no comparison is kept for later ones of other sources all the same.
+        """
+        if not self._settings.comparison.enabled:
             return None
+        with self._ledger.read() as connection:
+            sources = completion.sources_of(connection, claimed.series_id)
+        if not compares(self._settings, sources):
+            return Earlier()
         header = _header_of(series)
         found = self._time_points.earlier(
             Person.of(header),

@@ -237,7 +237,8 @@ class Completion:
         Each is sealed before the next one is asked for: it counts in its source's rate.
         """
         earlier = completion.analysed_series_of(connection, members[0].acquisition.id)
-        wanted = [one for one in members if one.unwanted is None]
+        # What was fetched for comparison is reported to nobody: it takes no report from another series.
+        wanted = [one for one in members if one.unwanted is None and one.prior is None]
         losers = self._losers(connection, wanted, earlier)
         for one in members:
             series_id = one.open_series.series_id
@@ -296,7 +297,7 @@ def destinations(settings: Settings) -> Destinations:
     return Destinations(
         {PRIORS_SOURCE: (), **peers, **{priors_of(name): to for name, to in peers.items()}},
         {peer.name: {kind.value: _wish(peer, kind) for kind in peer.objects} for peer in settings.peers},
-        {priors_of(name): CITED_OF_PRIORS for name in peers},
+        {PRIORS_SOURCE: (), **{priors_of(name): CITED_OF_PRIORS for name in peers}},
     )
 
 

@@ -54,8 +54,8 @@ def why_not_asked(current: CurrentScan) -> str | None:
     # PS3.4 C.2.2.2.4: they would match other patients, and there is no way to quote them.
     if set(person.patient_id) & set("*?\\") or not person.patient_id.isprintable():
         return "its Patient ID has characters that a query cannot hold (* ? \\)"
-    if not person.birth_date:
-        return "this scan has no birth date to confirm the Patient ID"
+    if not person.digest:
+        return "this scan has no birth date or no sex to confirm the Patient ID"
     if current.scanned_at is None:
         return "this scan has no date"
     return None
@@ -80,7 +80,7 @@ def why_left_out(answer: Dataset, current: CurrentScan, moment: datetime | None)
         (text_of(answer, "PatientID") != person.patient_id, OTHER_PATIENT),
         # A PACS that knows no issuers names none; the images do, and they are looked at later.
         (bool(issuer) and issuer != person.issuer, OTHER_ISSUER),
-        (not birth_date, NO_BIRTH_DATE),
+        (not Person.of(answer).has_birth_date, NO_BIRTH_DATE),
         (birth_date != person.birth_date, OTHER_BIRTH_DATE),
         (sex != person.sex, OTHER_SEX),
         (not is_tolerable_uid(text_of(answer, "StudyInstanceUID")), NAMELESS),

@@ -12,19 +12,25 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
 from config import Settings
 from core.errors import DataSetError
+from core.uid import patient_digest
 from custody.ledger import Ledger, new_id, prior_arrivals, reception
+from custody.ledger.prior_arrivals import Arriving
 from custody.ledger.prior_waits import PRIORS_SOURCE
 from custody.ledger.reception import Caller
 from scp.answer_values import text_of
 from scp.dataset_walk import walk
 from scp.reception import StoreRequest
 
-_TAGS = frozenset(int(Tag(keyword)) for keyword in ("StudyInstanceUID", "SeriesInstanceUID"))
+_TAGS = frozenset(
+    int(Tag(keyword))
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "PatientID", "IssuerOfPatientID")
+)
 
 
 class PriorReception:
@@ -49,6 +55,7 @@ class PriorReception:
         peers = settings.prior_peers
         self._asks = bool(peers)
         self._own_titles = {str(peer.calling_ae_title or settings.node.ae_title) for peer in peers}
+        self._asked_titles = {str(peer.ae_title) for peer in peers}
         self._beside: dict[Any, Caller] = {}
         self._lock = threading.Lock()
 
@@ -60,17 +67,37 @@ class PriorReception:
         From a PACS that is no source, the series has to be one that was asked for; some name no originator.
         """
         is_source = caller.source != PRIORS_SOURCE
-        # The standard wants our title; some PACS name themselves.
-        moved = request.move_originator_ae_title in {*self._own_titles, caller.calling_ae_title}
-        if is_source and not (self._asks and moved):
+        if is_source and not (self._asks and self._may_be_an_answer(caller, request)):
             return caller
-        uids = series_of(request)
-        message_id = request.move_originator_message_id if moved else None
-        if uids is None or not prior_arrivals.is_expected(
-            self._ledger, *uids, message_id=message_id, now=self._now()
-        ):
+        image = self._arriving(request, is_source=is_source)
+        if image is None or not prior_arrivals.is_expected(self._ledger, image, self._now()):
+            if image is not None and not is_source:
+                prior_arrivals.tell_of_stranger(self._ledger, image)
             return caller if is_source else None
         return self._as_prior(association, caller) if is_source else caller
+
+    def _may_be_an_answer(self, caller: Caller, request: StoreRequest) -> bool:
+        originator = request.move_originator_ae_title
+        if originator is None:
+            return caller.calling_ae_title in self._asked_titles
+        return originator in {*self._own_titles, caller.calling_ae_title}
+
+    def _arriving(self, request: StoreRequest, *, is_source: bool) -> Arriving | None:
+        """Describe an image as one that may have been asked for; None where it says too little."""
+        header = header_of(request)
+        uids = None if header is None else uids_in(header)
+        if header is None or uids is None:
+            return None
+        originator = request.move_originator_ae_title
+        # The standard wants our title there, and only this node can have asked under it. Some PACS name
+        # themselves, and may have been asked by others too; some name nobody.
+        named_itself = originator is not None and originator not in self._own_titles
+        return Arriving(
+            *uids,
+            patient_digest(text_of(header, "PatientID"), text_of(header, "IssuerOfPatientID")),
+            message_id=request.move_originator_message_id if named_itself and is_source else None,
+            only_now=is_source and originator is None,
+        )
 
     def closed(self, association: Any, ended: str) -> None:
         """Take note that an association ended."""
@@ -96,12 +123,16 @@ class PriorReception:
             return beside
 
 
-def series_of(request: StoreRequest) -> tuple[str, str] | None:
-    """Return Study and Series Instance UID of a data set; None where it does not tell."""
+def header_of(request: StoreRequest) -> Dataset | None:
+    """Read what tells of which series and patient a data set is; None where that is not legible."""
     try:
         walked = walk(request.data, request.transfer_syntax_uid, _TAGS)
-        header = read_dataset(BytesIO(walked.wanted), walked.implicit_vr, walked.little_endian)
+        return read_dataset(BytesIO(walked.wanted), walked.implicit_vr, walked.little_endian)
     except (DataSetError, ValueError, OSError, EOFError):
         return None
+
+
+def uids_in(header: Dataset) -> tuple[str, str] | None:
+    """Return Study and Series Instance UID; None where one is missing."""
     uids = text_of(header, "StudyInstanceUID"), text_of(header, "SeriesInstanceUID")
     return uids if all(uids) else None

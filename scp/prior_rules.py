@@ -73,7 +73,11 @@ class PriorRules:
         """Enter that a job which is being sealed waits for earlier scans, where its source wants that."""
         if sealing.state is not JobState.QUEUED or sealing.purpose is not JobPurpose.REPORT:
             return
-        names = completion.sources_of(connection, sealing.open_series.series_id)
+        open_series = sealing.open_series
+        series_uid = completion.series_uid_of(connection, open_series.series_id)
+        if prior_arrivals.was_asked_for(connection, open_series.study_instance_uid, series_uid):
+            return  # an earlier scan asks for no still earlier one, whatever it was taken for
+        names = completion.sources_of(connection, open_series.series_id)
         for source in (self._settings.source(name) for name in names):
             if source is not None and self._wants(source):
                 wish = Wish(source.name, str(source.priors_from), self._settings.comparison.wait_s)

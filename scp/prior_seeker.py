@@ -27,7 +27,7 @@ from scp.completion import WORKER_BELL
 from scp.prior_choice import SeriesLike
 from scp.prior_patient import CurrentScan
 from scp.prior_query import PriorCandidates, find_priors
-from scp.prior_reception import series_of
+from scp.prior_reception import header_of, uids_in
 from scp.prior_retrieval import retrieve
 from scp.receiver import HEARTBEAT_S
 from scp.reception import Reception, StoreRequest
@@ -143,6 +143,7 @@ class PriorSeeker:
         if wanted is None:
             prior_searches.all_fetched(self._ledger, claimed, self._now())
             return
+        asked_at = self._now()
         visit = _Visit(self._ledger, self._taking, self._peer, wanted, self._owner, self._now)
         asked = SeriesToFetch(wanted.study_instance_uid, wanted.series_instance_uid, wanted.message_id)
         within_s = self._settings.comparison.retrieve_within_s
@@ -154,7 +155,10 @@ class PriorSeeker:
             self._ledger,
             claimed,
             wanted,
-            came=outcome.arrived > 0,
+            # A PACS need not count what it sends (PS3.4 C.4.2.1.6), nor have sent it when it says so.
+            came=outcome.arrived > 0
+            or outcome.reason is None
+            or prior_arrivals.has_come(self._ledger, claimed.patient_digest, wanted, asked_at),
             reason=outcome.reason,
             now=self._now(),
         )
@@ -216,7 +220,8 @@ class _Visit:
 
     def take(self, request: StoreRequest) -> None:
         """Keep one image; one that was not asked for is refused."""
-        if series_of(request) != self._wanted:
+        header = header_of(request)
+        if header is None or uids_in(header) != self._wanted:
             raise NodeError("an image of another series came than was asked for")
         now = self._now()
         if self._caller is None:

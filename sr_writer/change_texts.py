@@ -16,7 +16,7 @@ _COURSES = {
     Course.UNDETERMINED: "course undetermined",
 }
 _UNKNOWN_LIMIT = (
-    "How far two measurements of an unchanged patient lie apart is not known for this model: "
+    "How far apart two measurements of an unchanged patient would lie is not known for these two scans: "
     "no difference is called a change."
 )
 

@@ -285,10 +285,12 @@ def _add(
             .where(delivery.c.job_id == row.id, delivery.c.peer == peer)
         ).scalars()
     )
+    sent_by = select(series_source.c.source).where(series_source.c.series_id == row.series_id)
+    sources = connection.execute(sent_by).scalars().all()
     number = 0
     for kind in dict.fromkeys(one.kind for one in written if one.kind not in there):
         encodings = [Written(one.id, row.id, kind, one.variant) for one in written if one.kind == kind]
-        chosen = destinations.choice(peer, encodings)
+        chosen = destinations.choice(peer, encodings) if destinations.sends(sources, kind) else None
         # Named explicitly it is sent also to a peer that is not to get it by its settings.
         if chosen is None and kind in wanted.kinds and kind != ResultKind.REJECTION_NOTE.value:
             chosen = encodings[0]

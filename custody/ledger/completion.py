@@ -207,6 +207,7 @@ def sealed_since(connection: Connection, source: str, since: float) -> int:
         .where(
             job.c.sealed_at >= since,
             job.c.state != JobState.NOT_SELECTED.value,
+            job.c.purpose == JobPurpose.REPORT.value,
             series_source.c.source == source,
         )
     ).scalar_one()
@@ -260,15 +261,17 @@ def analysed_series_of(connection: Connection, acquisition_id: str) -> Mapping[s
     Returns
     -------
     dict
-        Our own id → whether it has a result or may still get one: it was not refused and did not fail.
+        Our own id → whether it has a result or may still get one: it was not refused and did not fail. Not
+        what was fetched for comparison only, of which nobody gets a report.
     """
     rows = connection.execute(
-        select(job.c.series_id, job.c.state).where(
+        select(job.c.series_id, job.c.state, job.c.purpose).where(
             job.c.acquisition_id == acquisition_id, job.c.state != JobState.NOT_SELECTED.value
         )
     ).all()
     without = {JobState.REFUSED.value, JobState.FAILED.value}
-    fruitful = {row.series_id for row in rows if row.state not in without}
+    reported = JobPurpose.REPORT.value
+    fruitful = {row.series_id for row in rows if row.state not in without and row.purpose == reported}
     return {row.series_id: row.series_id in fruitful for row in rows}
 
 

@@ -76,6 +76,10 @@ class Destinations:
             )
         )
 
+    def sends(self, sources: Collection[str], kind: str) -> bool:
+        """Tell whether a kind of object is sent of a series that came from some sources, to anybody."""
+        return not sources or any(kind in self.kinds_of_source.get(source, (kind,)) for source in sources)
+
     def choice(self, peer: str, encodings: Sequence[Written]) -> Written | None:
         """Return which of several encodings of one object a peer is to get, None where it gets none."""
         wishes = self.wishes_of_peer.get(peer)

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, or_, select
 
-from custody.ledger.states import FINAL_JOB_STATES, CommitmentState, DeliveryState
+from custody.ledger.states import (
+    FINAL_JOB_STATES,
+    PRIOR_SEARCH_UNDER_WAY,
+    CommitmentState,
+    DeliveryState,
+)
 from custody.ledger.tables import (
     acquisition,
     attempt,
@@ -109,6 +114,9 @@ def _under_way(connection: Connection, ids: Sequence[str], now: float) -> list[s
         ),
         "analyses": select(func.count()).where(
             job.c.series_id.in_(ids), job.c.state.not_in(FINAL_JOB_STATES)
+        ),
+        "searches for earlier scans": select(func.count()).where(
+            prior_search.c.job_id.in_(jobs), prior_search.c.state.in_(PRIOR_SEARCH_UNDER_WAY)
         ),
         "deliveries": select(func.count()).where(
             delivery.c.job_id.in_(jobs),

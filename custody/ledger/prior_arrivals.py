@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from core.errors import NodeError
+from custody.ledger import merges
 from custody.ledger.again import Order, analyse_again
 from custody.ledger.engine import Ledger
-from custody.ledger.prior_searches import add_notes
+from custody.ledger.prior_searches import WantedSeries, add_notes
 from custody.ledger.states import (
     FINAL_JOB_STATES,
     PRIOR_SEARCH_UNDER_WAY,
@@ -18,15 +19,19 @@ from custody.ledger.states import (
     PriorSearchState,
     PriorSeriesState,
 )
-from custody.ledger.tables import job, prior_search, prior_series, series
+from custody.ledger.tables import instance, job, prior_search, prior_series, series
 
-#: Images may still come so long after they were asked for, for example on an association that hangs.
-_EXPECTED_FOR_S = 86_400.0
+#: Images may still come so long after they were asked for, for example on an association that hangs; and so
+#: long after the PACS said that it had sent all.
+_EXPECTED_FOR_S, _STRAGGLE_FOR_S = 86_400.0, 600.0
 #: Of what was sent completely, something must be here after so long; it would be another patient's else.
 _ARRIVES_WITHIN_S = 120.0
 #: An analysis of an earlier scan is waited for so long, to make a later result of the current one.
 _ANALYSED_WITHIN_S = 86_400.0
 _BY = "priors"
+_OTHER_PATIENT = (
+    "An earlier scan was fetched, but its images name another Patient ID or issuer: not compared."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,31 +53,90 @@ class Origin:
     model: str
 
 
-def is_expected(
-    ledger: Ledger, study_uid: str, series_uid: str, *, message_id: int | None, now: float
-) -> bool:
-    """Tell whether an image is one that was asked for.
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """An image that may be one that was asked for.
 
     Parameters
     ----------
-    ledger
-        The ledger.
     study_uid, series_uid
         Of the image.
+    patient_digest
+        `core.uid.patient_digest` of its patient: no other one's images are taken for an answer.
     message_id
         Move Originator Message ID; None where it is not looked at.
-    now
-        Seconds since 1970 UTC.
+    only_now
+        Whether it has to be asked for this moment.
     """
-    conditions = [
+
+    study_uid: str
+    series_uid: str
+    patient_digest: str
+    message_id: int | None = None
+    only_now: bool = False
+
+
+def is_expected(ledger: Ledger, image: Arriving, now: float) -> bool:
+    """Tell whether an image is one that was asked for; `now` in seconds since 1970 UTC."""
+    ended = prior_series.c.ended_at
+    found = (
+        select(series.c.patient_digest)
+        .join_from(prior_series, prior_search, prior_search.c.id == prior_series.c.search_id)
+        .join(job, job.c.id == prior_search.c.job_id)
+        .join(series, series.c.id == job.c.series_id)
+        .where(
+            prior_series.c.series_instance_uid == image.series_uid,
+            prior_series.c.study_instance_uid == image.study_uid,
+            prior_series.c.asked_at > now - _EXPECTED_FOR_S,
+            ended.is_(None) if image.only_now else or_(ended.is_(None), ended > now - _STRAGGLE_FOR_S),
+            *([prior_series.c.message_id == image.message_id] if image.message_id is not None else []),
+        )
+    )
+    with ledger.read() as connection:
+        patients = set(connection.execute(found).scalars())
+        return bool(patients) and bool(patients & merges.same_patient(connection, image.patient_digest))
+
+
+def has_come(ledger: Ledger, patient_digest: str, wanted: WantedSeries, since: float) -> bool:
+    """Tell whether anything of a series came since then, whatever the PACS counted."""
+    found = (
+        select(series.c.id)
+        .where(
+            series.c.study_instance_uid == wanted.study_instance_uid,
+            series.c.series_instance_uid == wanted.series_instance_uid,
+            series.c.patient_digest == patient_digest,
+            series.c.last_received_at >= since,
+        )
+        .limit(1)
+    )
+    with ledger.read() as connection:
+        return connection.execute(found).first() is not None
+
+
+def tell_of_stranger(ledger: Ledger, image: Arriving) -> None:
+    """Note that a PACS sent images of another patient than it had listed: they are refused."""
+    found = (
+        select(prior_search.c.id)
+        .join_from(prior_series, prior_search, prior_search.c.id == prior_series.c.search_id)
+        .where(
+            prior_series.c.series_instance_uid == image.series_uid,
+            prior_series.c.study_instance_uid == image.study_uid,
+            prior_series.c.state == PriorSeriesState.ASKED.value,
+        )
+    )
+    with ledger.write() as connection:
+        for search_id in connection.execute(found).scalars().all():
+            add_notes(connection, search_id, [_OTHER_PATIENT])
+
+
+def was_asked_for(connection: Connection, study_uid: str, series_uid: str) -> bool:
+    """Tell whether a series was ever fetched: nothing is fetched for it in turn."""
+    found = select(prior_series.c.id).where(
         prior_series.c.series_instance_uid == series_uid,
         prior_series.c.study_instance_uid == study_uid,
-        prior_series.c.asked_at > now - _EXPECTED_FOR_S,
-        *([prior_series.c.message_id == message_id] if message_id is not None else []),
-    ]
-    found = select(prior_series.c.id).where(*conditions)
-    with ledger.read() as connection:
-        return connection.execute(found.limit(1)).first() is not None
+        prior_series.c.asked_at.is_not(None),
+    )
+    return connection.execute(found.limit(1)).first() is not None
 
 
 def origin_of(connection: Connection, study_uid: str, series_uid: str) -> Origin | None:
@@ -215,9 +279,27 @@ def _jobs_of(connection: Connection, search: Any, one: Any) -> list[Any]:
 
 def _is_under_way(connection: Connection, search: Any, one: Any, now: float) -> bool:
     jobs = _jobs_of(connection, search, one)
+    if _is_coming_in(connection, search, one):
+        return True
     if not jobs:
         return one.ended_at is not None and now - one.ended_at < _ARRIVES_WITHIN_S
     return any(row.state not in FINAL_JOB_STATES for row in jobs)
+
+
+def _is_coming_in(connection: Connection, search: Any, one: Any) -> bool:
+    """Tell whether images of an earlier scan are here that were not sealed yet."""
+    waiting = (
+        select(instance.c.id)
+        .join_from(instance, series)
+        .where(
+            series.c.study_instance_uid == one.study_instance_uid,
+            series.c.series_instance_uid == one.series_instance_uid,
+            series.c.patient_digest == search.patient_digest,
+            instance.c.generation.is_(None),
+            instance.c.set_aside.is_(None),
+        )
+    )
+    return connection.execute(waiting.limit(1)).first() is not None
 
 
 def _newest_end(connection: Connection, search: Any) -> float | None:
@@ -235,9 +317,7 @@ def _notes_of(connection: Connection, search: Any, one: Any) -> list[str]:
     """Say why an earlier scan that came cannot be compared with."""
     jobs = _jobs_of(connection, search, one)
     if not jobs:
-        return [
-            "An earlier scan was fetched, but its images name another Patient ID or issuer: not compared."
-        ]
+        return [_OTHER_PATIENT]
     if any(row.state == JobState.ANALYSED.value for row in jobs):
         return []
     reason = jobs[-1].reason

@@ -152,6 +152,13 @@ class Bench:
         for image in images:
             yield 0xFF00, filed(image)
 
+    def forward(self, event: Any) -> Iterator[Any]:
+        """Answer C-MOVE without counting anything: send the images as if nobody had asked for them."""
+        uid = event.identifier.SeriesInstanceUID
+        self.send(next(one for one in self.held if one[0].SeriesInstanceUID == uid), calling="PACS")
+        yield "127.0.0.1", self.port, {"contexts": contexts_for(CT_IMAGE_STORAGE)}
+        yield 0
+
     @property
     def _spool(self) -> Spool:
         return Spool(self.settings.node.data_folder)
@@ -332,6 +339,42 @@ def test_a_sender_that_is_a_source_is_told_apart_by_the_move_originator(bench: A
             derived_uid("sent"): "report",
             derived_uid("other"): "report",
         }
+
+
+def test_a_source_that_names_no_originator_is_asked_once_and_not_in_a_chain(bench: Any) -> None:
+    """What comes while it is asked for is an earlier scan; nothing is fetched for that in turn."""
+    with bench(priors_by="move") as at:
+        routing = source("routing", "PACS", priors="pacs", priors_from="pacs")
+        at.settings = at.settings.model_copy(update={"sources": (*at.settings.sources, routing)})
+        at.pacs.move = at.forward
+        with receiving(at.settings, at.ledger, at.clock) as at.port:
+            at.hold(earlier("first", 2021), earlier("second", 2022))
+            at.send(scan("now"))
+            at.seal()
+            at.seek()
+            at.seal()
+        purposes = sorted(job_.purpose for _row, job_ in _jobs(at))
+        assert purposes == ["prior", "prior", "report"]
+        assert [row.state for row in at.rows(prior_series)] == ["came", "came"]
+        assert len(at.rows(prior_search)) == 1
+
+
+def test_an_earlier_scan_takes_no_report_from_a_series_that_is_sent(bench: Any) -> None:
+    """Another reconstruction of it comes from a scanner: that one is reported, sharper or not."""
+    with bench() as at:
+        at.hold(earlier(ConvolutionKernel="B60f"))
+        at.send(scan("now"))
+        at.seal()
+        at.seek()
+        at.seal()
+        at.finish(at.claim())
+        at.send(earlier(series="late", SeriesNumber=3, ConvolutionKernel="B30f"))
+        at.seal()
+        (late,) = [one for _row, one in _jobs(at) if one.state == "queued" and one.calling_ae_title == "CT1"][
+            -1:
+        ]
+        assert (late.state, late.purpose) == ("queued", "report")
+        assert "not_selected" not in {one.state for _row, one in _jobs(at)}
 
 
 def test_a_site_may_want_results_of_earlier_scans(bench: Any) -> None:

@@ -149,7 +149,7 @@ def test_masks_come_when_they_are_asked_for(archive: Archive) -> None:
     [
         ({"birth_date": "19600102"}, "another birth date or sex"),
         ({"sex": "M"}, "another birth date or sex"),
-        ({"birth_date": ""}, "no birth date to confirm"),
+        ({"birth_date": ""}, "no birth date or no sex to confirm"),
     ],
 )
 def test_the_same_patient_id_with_another_person_is_not_compared(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydicom.dataset import Dataset
 
@@ -45,7 +47,8 @@ def test_the_name_says_nothing_either_way(changes: dict[str, str]) -> None:
         ({"PatientBirthDate": "19600102"}, "the birth dates differ"),
         ({"PatientBirthDate": ""}, "there is no birth date to confirm the Patient ID"),
         ({"PatientSex": "M"}, "the sexes differ"),
-        ({"PatientSex": ""}, "the sexes differ"),
+        ({"PatientSex": ""}, "there is no sex to confirm the Patient ID"),
+        ({"PatientBirthDate": "19000101"}, "there is no birth date to confirm the Patient ID"),
     ],
 )
 def test_anything_that_differs_or_is_missing_tells_people_apart(
@@ -56,10 +59,22 @@ def test_anything_that_differs_or_is_missing_tells_people_apart(
     assert person(**changes).why_not_the_same(person()) == reason
 
 
-def test_two_scans_without_a_birth_date_are_not_held_to_be_of_one_person() -> None:
-    """A Patient ID alone may have been typed wrongly."""
-    one = person(PatientBirthDate="")
+@pytest.mark.parametrize(
+    "birth_date", ["", "19000101", "00000000", "18991231", "19600231", "1960.1.1", "unknown"]
+)
+def test_two_scans_without_a_birth_date_are_not_held_to_be_of_one_person(birth_date: str) -> None:
+    """A Patient ID alone may have been typed wrongly; what is typed in for the unknown is no birth date."""
+    one = replace(person(), birth_date=birth_date)
     assert one.why_not_the_same(one) == "there is no birth date to confirm the Patient ID"
+    assert one.digest == ""
+
+
+def test_birth_date_and_sex_make_the_digest() -> None:
+    """So that they can be compared without being kept."""
+    digests = {one.digest for one in (person(), person(PatientSex="M"), person(PatientBirthDate="19600102"))}
+    assert len(digests) == 3
+    assert person().digest == person(PatientID="P-2").digest
+    assert person(PatientSex="").digest == ""
 
 
 def test_a_person_is_never_shown() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from core.uid import derived_uid
+from core.uid import derived_uid, patient_digest
 from custody.ledger import Ledger, clock, jobs, prior_arrivals, prior_searches
+from custody.ledger.prior_arrivals import Arriving
 from custody.ledger.prior_searches import ClaimedSearch, WantedSeries
 from custody.ledger.states import Lane
 from custody.ledger.tables import job, prior_search, prior_series
@@ -48,9 +49,10 @@ def wanted(bench: Bench, claimed: ClaimedSearch) -> WantedSeries:
     return found
 
 
-def expected(bench: Bench, uids: tuple[str, str], message_id: int | None = None) -> bool:
+def expected(bench: Bench, uids: tuple[str, str], message_id: int | None = None, **changes: Any) -> bool:
     """Tell whether images of a series are expected."""
-    return prior_arrivals.is_expected(bench.ledger, *uids, message_id=message_id, now=bench.clock.now)
+    values = {"patient_digest": patient_digest("P-1", ""), "message_id": message_id, **changes}
+    return prior_arrivals.is_expected(bench.ledger, Arriving(*uids, **values), bench.clock.now)
 
 
 def test_only_scans_of_sources_that_want_it_are_searched_for(tmp_path: Path, ledger: Ledger) -> None:
@@ -113,10 +115,13 @@ def test_images_are_expected_from_the_request_on_and_by_its_number(bench: Bench)
     assert expected(bench, EARLIER, one.message_id)
     assert not expected(bench, EARLIER, one.message_id + 1)
     assert not expected(bench, ("1.2.9", "1.2.9.1"))
+    assert not expected(bench, EARLIER, patient_digest=patient_digest("P-2", "")), "another patient's"
+    assert expected(bench, EARLIER, only_now=True)
     prior_searches.fetched(bench.ledger, claimed, one, came=True, reason=None, now=bench.clock.now)
-    bench.clock.advance(3600)
-    assert expected(bench, EARLIER, one.message_id)
-    bench.clock.advance(86_400)
+    assert not expected(bench, EARLIER, only_now=True)
+    bench.clock.advance(500)
+    assert expected(bench, EARLIER, one.message_id), "what straggles"
+    bench.clock.advance(200)
     assert not expected(bench, EARLIER, one.message_id)
 
 
