@@ -98,7 +98,7 @@ class TimePoints:
         patient_digest: str,
         study_instance_uid: str,
         most: int,
-        scanned_at: datetime | None = None,
+        scanned_at: datetime | None,
     ) -> Found:
         """Return the numbers of a patient's earlier studies.
 
@@ -113,7 +113,8 @@ class TimePoints:
         most
             So many, the newest.
         scanned_at
-            When that scan was made, by the scanner's own clock; nothing later is returned. None: unknown.
+            When that scan was made, by the scanner's own clock; nothing later is returned. None: unknown, so
+            nothing is known to be earlier.
 
         Raises
         ------
@@ -133,8 +134,9 @@ class TimePoints:
             return Found((), (words,))
         same = [one for one in known if one.person_digest == person.digest]
         notes = _others(len(known) - len(same))
-        until = "" if scanned_at is None else scanned_at.isoformat()
-        past = [one for one in same if not until or (one.scanned_at or "") <= until]
+        if scanned_at is None:
+            return Found((), (*strangers, *notes, "This scan has no date: it is not compared with others."))
+        past = [one for one in same if one.scanned_at is None or one.scanned_at <= scanned_at.isoformat()]
         notes += _later(len(same) - len(past))
         points, damaged = self._read(past[-most:], numbers_only=True)
         return Found(tuple(points), (*strangers, *notes, *_damaged(damaged)))

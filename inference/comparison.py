@@ -22,6 +22,7 @@ from inference.change_limits import Limits
 from inference.common_view import CommonView, Register, Registered, View
 from inference.comparability import HIDDEN_FROM, Comparability, comparability
 from inference.course import Evidence, course_of
+from inference.doubts import doubt
 from inference.earlier_scans import baseline_of, earlier_scans, in_trend
 from inference.lesion_fates import Fates, fates
 from inference.region_changes import Regions
@@ -79,15 +80,17 @@ def compare(
     view = CommonView.of(prior, current, placed)
     able = comparability(prior, current, view, repeatability)
     days = _days(prior, current)
+    why_not = doubt(prior, current)
     # Between two models no difference is a change: what either of them repeats says nothing of the other.
-    known = repeatability if able.same_model else Repeatability(())
+    comparable = able.same_model and not why_not
+    known = repeatability if comparable else Repeatability(())
     limits = Limits(known, able.conditions, rules, days)
     regions = Regions(prior, current, view, limits)
     told, brought = Fates(), None
     if placed is not None:
-        told = fates(prior, current, placed, limits, same_model=able.same_model)
+        told = fates(prior, current, placed, limits, comparable=comparable)
         brought = _brought(prior, current, placed)
-    course, because = course_of(_evidence(regions, able, told if placed else None))
+    course, because = course_of(_evidence(regions, able, told if placed else None, why_not))
     return Comparison(
         prior=prior,
         scanned_at=current.facts.scanned_at,
@@ -101,7 +104,7 @@ def compare(
         lesions=told.lesions,
         shift=None if brought is None else brought.shift,
         registration=registered.quality,
-        warnings=(*able.warnings, *told.remarks),
+        warnings=(*able.warnings, *([why_not] if why_not else []), *told.remarks),
         history=tuple(HistoryPoint.of(point) for point in (*trend, current)),
         alignment=None if brought is None else brought.alignment,
         tracking_uids=told.tracking_uids,
@@ -114,7 +117,7 @@ def _days(prior: TimePoint, current: TimePoint) -> float | None:
     return None if then is None or now is None else (now - then).total_seconds() / 86400.0
 
 
-def _evidence(regions: Regions, able: Comparability, told: Fates | None) -> Evidence:
+def _evidence(regions: Regions, able: Comparability, told: Fates | None, why_not: str) -> Evidence:
     view = regions.view
     total, share = regions.in_common()
     hidden = max(view.prior.share, view.current.share)
@@ -126,7 +129,7 @@ def _evidence(regions: Regions, able: Comparability, told: Fates | None) -> Evid
         consolidation=regions.in_common(Finding.CONSOLIDATION)[0],
         lesions=None if told is None else told.lesions,
         limits=regions.limits,
-        unknown=_unknown(regions, able, hidden),
+        unknown=_unknown(regions, able, hidden) or why_not,
         where=" in the part of the lungs that both scans show" if hidden >= HIDDEN_FROM else "",
     )
 

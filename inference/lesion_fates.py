@@ -76,7 +76,7 @@ class _Sight:
 
 
 def fates(
-    prior: TimePoint, current: TimePoint, registered: Registered, limits: Limits, *, same_model: bool
+    prior: TimePoint, current: TimePoint, registered: Registered, limits: Limits, *, comparable: bool
 ) -> Fates:
     """Tell what became of every lesion of two scans.
 
@@ -86,17 +86,17 @@ def fates(
         The scans, brought together.
     limits
         What a change is.
-    same_model
-        Whether one model looked at both. Otherwise lesions are followed, but none is called new or resolved:
-        another model sees other lesions.
+    comparable
+        Whether one model looked at both, and both show the same lungs. Otherwise lesions are followed, but
+        none is called new or resolved.
     """
     sight = _Sight.of(prior, current, registered)
     told: list[LesionChange] = []
-    unseen = other_model = too_small = 0
+    unseen = not_judged = too_small = 0
     for group in matched(prior, current, registered):
         if not (group.prior and group.current):
-            if not same_model:
-                other_model += 1
+            if not comparable:
+                not_judged += 1
                 continue
             if sight.share(group) < _SEEN_FROM:
                 unseen += 1
@@ -108,7 +108,7 @@ def fates(
     return Fates(
         tuple(told),
         {one.current[0].number: one.tracking_uid for one in told if one.current and one.tracking_uid},
-        tuple(_remarks(told, unseen, other_model, too_small, limits.rules.least_new_lesion_ml)),
+        tuple(_remarks(told, unseen, not_judged, too_small, limits.rules.least_new_lesion_ml)),
     )
 
 
@@ -157,17 +157,17 @@ def _some(places: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _remarks(
-    told: Sequence[LesionChange], unseen: int, other_model: int, too_small: int, least_ml: float
+    told: Sequence[LesionChange], unseen: int, not_judged: int, too_small: int, least_ml: float
 ) -> Iterator[str]:
     if unseen:
         yield (
             f"{_counted(unseen)} in a part of the lungs that only one of the scans shows: called neither new "
             "nor resolved."
         )
-    if other_model:
+    if not_judged:
         yield (
-            f"{_counted(other_model)} in one of the scans only: called neither new nor resolved, as another "
-            "model may see other lesions."
+            f"{_counted(not_judged)} in one of the scans only: called neither new nor resolved, as the scans "
+            "cannot be compared."
         )
     if too_small:
         yield f"{_counted(too_small)} of less than {least_ml:g} ml not called new, by the rule of this site."

@@ -126,10 +126,11 @@ def written(
     """
     try:
         results = write_results(analysed.analysis, context, forms, overlay=overlay)
-    except ResultEncodingError as error:
+    except Exception as error:
         if analysed.analysis.comparison is None:
             raise
-        get_logger().error("comparison_not_written", reason=str(error))
+        reason = str(error) if isinstance(error, ResultEncodingError) else type(error).__name__
+        get_logger().error("comparison_not_written", reason=reason, exc_info=True)
         plain = _with_remarks(replace(analysed.analysis, comparison=None), (_BROKE,))
         analysed = replace(analysed, analysis=plain)
         results = write_results(plain, context, forms, overlay=overlay)

@@ -198,14 +198,16 @@ class _Scan:
         return cls(paths, dcmread(paths[0], stop_before_pixels=True), others)
 
     @property
-    def scanned_at(self) -> datetime:
-        """When; the beginning of time where nothing says so."""
-        return scan_facts(self.header, cut_off=False).scanned_at or datetime.min
+    def scanned_at(self) -> datetime | None:
+        """When; None where nothing says so."""
+        return scan_facts(self.header, cut_off=False).scanned_at
 
     def why_not_compared(self, other: _Scan) -> str | None:
         """Return why an earlier scan is not compared with this one; None where it is."""
         if other.header.get("StudyInstanceUID") == self.header.get("StudyInstanceUID"):
             return "it is of the same study"
+        if self.scanned_at is None or other.scanned_at is None:
+            return "one of the two has no date"
         if other.scanned_at > self.scanned_at:
             return "it is dated later"
         return Person.of(self.header).why_not_the_same(Person.of(other.header))
@@ -236,7 +238,7 @@ class _Run:
             else:
                 notes.append(f"Earlier scan {number} was not compared: {reason}.")
         points: list[TimePoint] = []
-        for number, scan in enumerate(sorted(scans, key=lambda one: one.scanned_at), start=1):
+        for number, scan in enumerate(sorted(scans, key=lambda one: one.scanned_at or datetime.min), start=1):
             place = output / _EARLIER.format(number)
             place.mkdir(exist_ok=True)
             try:

@@ -36,6 +36,7 @@ from tests.helpers.office import sealed_job
 DAY = 86_400.0
 JANE = Person("P-1", "HOSPITAL", "19600101", "F")
 FIRST = datetime(2026, 1, 2, 9, 40)
+LATER = FIRST + timedelta(days=1000)
 
 
 @dataclass(slots=True)
@@ -78,13 +79,13 @@ class Archive:
     def days_of(self, person: Person, study: str = "1.9") -> list[int]:
         """Return the days of the earlier scans that are found for a person."""
         digest = patient_digest(person.patient_id, person.issuer)
-        found = self.points().earlier(person, digest, study, 50).points
+        found = self.points().earlier(person, digest, study, 50, LATER).points
         return [(one.facts.scanned_at - FIRST).days for one in found if one.facts.scanned_at is not None]
 
     def notes_for(self, person: Person) -> tuple[str, ...]:
         """Return what is said of earlier scans that are left out."""
         digest = patient_digest(person.patient_id, person.issuer)
-        return self.points().earlier(person, digest, "1.9", 50).notes
+        return self.points().earlier(person, digest, "1.9", 50, LATER).notes
 
     def files(self) -> list[Path]:
         """Return the files of time points on this machine, copies included."""
@@ -121,7 +122,9 @@ def test_earlier_scans_come_in_order_and_without_the_own_study(archive: Archive)
     assert archive.days_of(JANE) == [0, 30, 90]
     assert archive.days_of(JANE, study="1.2.30") == [0, 90]
     digest = patient_digest("P-1", "HOSPITAL")
-    assert [one.digest for one in archive.points().earlier(JANE, digest, "", 1).points] == [f"{90:064d}"]
+    assert [one.digest for one in archive.points().earlier(JANE, digest, "", 1, LATER).points] == [
+        f"{90:064d}"
+    ]
     assert archive.notes_for(JANE) == ()
 
 
@@ -135,10 +138,18 @@ def test_a_scan_in_the_future_is_no_earlier_one(archive: Archive) -> None:
     assert found.notes == ("A scan of this patient is dated later than this one: not compared.",)
 
 
+def test_a_scan_without_a_date_is_compared_with_nothing(archive: Archive) -> None:
+    """Which of the two is the earlier one would be a guess."""
+    archive.analyse(JANE, 0)
+    found = archive.points().earlier(JANE, patient_digest("P-1", "HOSPITAL"), "", 50, None)
+    assert found.points == ()
+    assert "no date" in found.notes[0]
+
+
 def test_masks_come_when_they_are_asked_for(archive: Archive) -> None:
     """Only the scan that is compared voxel by voxel takes memory."""
     archive.analyse(JANE, 0)
-    (point,) = archive.points().earlier(JANE, patient_digest("P-1", "HOSPITAL"), "", 50).points
+    (point,) = archive.points().earlier(JANE, patient_digest("P-1", "HOSPITAL"), "", 50, LATER).points
     assert point.lungs.labels_zyx.size == 0
     whole = archive.points().whole(point)
     np.testing.assert_array_equal(whole.lungs.labels_zyx, _scan().lungs.labels_zyx)
@@ -232,7 +243,7 @@ def test_a_damaged_one_is_left_out_and_told(archive: Archive, damage: str) -> No
     """The current scan is analysed all the same."""
     archive.analyse(JANE, 0)
     archive.analyse(JANE, 30)
-    whole = archive.points().earlier(JANE, patient_digest("P-1", "HOSPITAL"), "", 50).points[0]
+    whole = archive.points().earlier(JANE, patient_digest("P-1", "HOSPITAL"), "", 50, LATER).points[0]
     with archive.ledger.read() as connection:
         file = time_points.of_patient(connection, patient_digest("P-1", "HOSPITAL"))[0].path
     if damage == "gone":

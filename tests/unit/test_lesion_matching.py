@@ -195,7 +195,7 @@ def test_common_volume_is_that_in_the_current_scan() -> None:
 def told(before: Chest, now: Chest, limits: Limits = LIMITS, registered: Exact | None = None) -> Fates:
     """Return what became of the lesions of a chest; the first scan is number 1."""
     points = before.point(1), now.point(2)
-    return fates(*points, registered or Exact(), limits, same_model=True)
+    return fates(*points, registered or Exact(), limits, comparable=True)
 
 
 def by_fate(changes: tuple[LesionChange, ...]) -> dict[Fate, list[tuple[list[int], list[int]]]]:
@@ -250,7 +250,7 @@ def test_the_largest_part_hands_its_tracking_uid_on() -> None:
 def test_what_is_new_or_was_never_written_gets_no_tracking_uid_here() -> None:
     """The writers give it one."""
     before = replace(Chest([STAYS]).point(1), tracking_uids={})
-    found = fates(before, Chest([GROWS, STAYS]).point(2), Exact(), LIMITS, same_model=True)
+    found = fates(before, Chest([GROWS, STAYS]).point(2), Exact(), LIMITS, comparable=True)
     assert [one.tracking_uid for one in found.lesions] == ["", ""]
     assert found.tracking_uids == {}
 
@@ -281,7 +281,7 @@ def test_what_measuring_alone_may_show_is_said() -> None:
 def test_another_model_makes_no_lesion_new() -> None:
     """Lesions are followed, with their Tracking UIDs; what only one of two models sees is left out."""
     before, now = Chest([STAYS, GROWS]).point(1), Chest([STAYS, Ball((45.0, 20.0, -30.0), 7.0)]).point(2)
-    found = fates(before, now, Exact(), LIMITS, same_model=False)
+    found = fates(before, now, Exact(), LIMITS, comparable=False)
     assert [one.fate for one in found.lesions] == [Fate.PERSISTENT]
     assert found.tracking_uids == {found.lesions[0].current[0].number: found.lesions[0].tracking_uid}
     assert found.remarks[0].startswith("2 lesions in one of the scans only")
@@ -318,7 +318,7 @@ def test_phantom_lesions_are_matched_as_they_were_made() -> None:
     pair = generate_pair(random_pair(1, grid=grid))
     prior, current = phantom_point(pair.first, 1), phantom_point(pair.second, 2)
     registered = between(pair.first.spec, pair.second.spec)
-    changes = fates(prior, current, registered, LIMITS, same_model=True).lesions
+    changes = fates(prior, current, registered, LIMITS, comparable=True).lesions
     truths = [pair.first.truth.lesions, pair.second.truth.lesions]
 
     def which(lesion: Lesion, at: int) -> int:
