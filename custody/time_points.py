@@ -133,13 +133,13 @@ class TimePoints:
             words = "This scan has no birth date or no sex to confirm the Patient ID: it is not compared."
             return Found((), (words,))
         same = [one for one in known if one.person_digest == person.digest]
-        notes = _others(len(known) - len(same))
+        notes = _noted(len(known) - len(same), _STRANGERS)
         if scanned_at is None:
             return Found((), (*strangers, *notes, "This scan has no date: it is not compared with others."))
         past = [one for one in same if one.scanned_at is None or one.scanned_at <= scanned_at.isoformat()]
-        notes += _later(len(same) - len(past))
+        notes += _noted(len(same) - len(past), _LATER)
         points, damaged = self._read(past[-most:], numbers_only=True)
-        return Found(tuple(points), (*strangers, *notes, *_damaged(damaged)))
+        return Found(tuple(points), (*strangers, *notes, *_noted(damaged, _DAMAGED)))
 
     def whole(self, point: TimePoint) -> TimePoint:
         """Return a time point with its masks and densities.
@@ -179,7 +179,7 @@ class TimePoints:
         persons = dict.fromkeys(one.person_digest for one in known)
         groups = ([one for one in known if one.person_digest == person] for person in persons)
         read = [self._read(group, numbers_only=True) for group in groups]
-        return tuple(Found(tuple(points), _damaged(damaged)) for points, damaged in read)
+        return tuple(Found(tuple(points), _noted(damaged, _DAMAGED)) for points, damaged in read)
 
     @staticmethod
     def _without_issuer(connection: Connection, person: Person, known: Sequence[Kept]) -> tuple[str, ...]:
@@ -189,7 +189,7 @@ class TimePoints:
         blank = time_points.of_patient(connection, digest_of(person.patient_id, ""))
         here = {one.job_id for one in known}
         others = [one for one in blank if one.person_digest == person.digest and one.job_id not in here]
-        return _unissued(len(others))
+        return _noted(len(others), _UNISSUED)
 
     def step(self) -> int:
         """Delete what its days have ended; return how many."""
@@ -287,32 +287,27 @@ def _new(path: Path, content: bytes, point: TimePoint, kept_for: KeptFor) -> New
     )
 
 
-def _others(count: int) -> tuple[str, ...]:
+def _noted(count: int, words: tuple[str, str]) -> tuple[str, ...]:
+    """Say of how many scans something holds, nothing of none; `words`: for one, for several."""
     if not count:
         return ()
-    scans = "An earlier scan" if count == 1 else f"{count} earlier scans"
-    has = "has" if count == 1 else "have"
-    return (f"{scans} under this Patient ID {has} another birth date or sex, or none: not compared.",)
+    one, several = words
+    return (one if count == 1 else f"{count} {several}",)
 
 
-def _unissued(count: int) -> tuple[str, ...]:
-    if not count:
-        return ()
-    scans = "An earlier scan has" if count == 1 else f"{count} earlier scans have"
-    return (f"{scans} this Patient ID without an issuer: not compared.",)
-
-
-def _later(count: int) -> tuple[str, ...]:
-    if not count:
-        return ()
-    scans, is_ = ("A scan", "is") if count == 1 else (f"{count} scans", "are")
-    return (f"{scans} of this patient {is_} dated later than this one: not compared.",)
-
-
-def _damaged(count: int) -> tuple[str, ...]:
-    if not count:
-        return ()
-    return (
-        f"{'An earlier scan' if count == 1 else f'{count} earlier scans'} cannot be read on the node any "
-        "more: not compared.",
-    )
+_STRANGERS = (
+    "An earlier scan under this Patient ID has another birth date or sex, or none: not compared.",
+    "earlier scans under this Patient ID have another birth date or sex, or none: not compared.",
+)
+_UNISSUED = (
+    "An earlier scan has this Patient ID without an issuer: not compared.",
+    "earlier scans have this Patient ID without an issuer: not compared.",
+)
+_LATER = (
+    "A scan of this patient is dated later than this one: not compared.",
+    "scans of this patient are dated later than this one: not compared.",
+)
+_DAMAGED = (
+    "An earlier scan cannot be read on the node any more: not compared.",
+    "earlier scans cannot be read on the node any more: not compared.",
+)

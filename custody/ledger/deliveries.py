@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select, update
 from custody.ledger import commitments
 from custody.ledger.engine import Ledger
 from custody.ledger.files import located
+from custody.ledger.leases import end_leases
 from custody.ledger.states import DeliveryState
 from custody.ledger.tables import delivery, job, result_object
 from custody.result_set import Receipt, append_receipt
@@ -270,15 +271,7 @@ def _receipt(peer: str, identity: str, outcome: Attempted, now: float) -> Receip
 
 def release_owners(ledger: Ledger, prefix: str, now: float) -> int:
     """Let the leases of all owners of that name end at once: their process is dead."""
-    with ledger.write() as connection:
-        return connection.execute(
-            update(delivery)
-            .where(
-                delivery.c.state == DeliveryState.SENDING.value,
-                delivery.c.owner.startswith(prefix, autoescape=True),
-            )
-            .values(lease_until=now - 1)
-        ).rowcount
+    return end_leases(ledger, delivery, DeliveryState.SENDING.value, prefix, now)
 
 
 def peers_with_deliveries(ledger: Ledger) -> frozenset[str]:

@@ -16,6 +16,7 @@ from custody.ledger.destinations import Destinations, create_deliveries, superse
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.files import recorded
 from custody.ledger.lanes import low_lane_starves
+from custody.ledger.leases import end_leases
 from custody.ledger.prior_waits import is_waited_for
 from custody.ledger.states import JobPurpose, JobState, Lane
 from custody.ledger.tables import attempt, job, result_object, series
@@ -310,12 +311,7 @@ def give_back(ledger: Ledger, owner: str, now: float) -> int:
 
 def release_owners(ledger: Ledger, prefix: str, now: float) -> int:
     """Let the leases of all owners of that name end at once: their process is dead."""
-    with ledger.write() as connection:
-        return connection.execute(
-            update(job)
-            .where(job.c.state == JobState.RUNNING.value, job.c.owner.startswith(prefix, autoescape=True))
-            .values(lease_until=now - 1)
-        ).rowcount
+    return end_leases(ledger, job, JobState.RUNNING.value, prefix, now)
 
 
 def _fence(claimed: ClaimedJob) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 
 from core.errors import NodeError
 from custody.ledger import merges
@@ -76,6 +76,13 @@ class Arriving:
     only_now: bool = False
 
 
+def _is_of(study_uid: str, series_uid: str) -> ColumnElement[bool]:
+    """Return the condition that a row is about this series."""
+    return and_(
+        prior_series.c.study_instance_uid == study_uid, prior_series.c.series_instance_uid == series_uid
+    )
+
+
 def is_expected(ledger: Ledger, image: Arriving, now: float) -> bool:
     """Tell whether an image is one that was asked for; `now` in seconds since 1970 UTC."""
     ended = prior_series.c.ended_at
@@ -85,8 +92,7 @@ def is_expected(ledger: Ledger, image: Arriving, now: float) -> bool:
         .join(job, job.c.id == prior_search.c.job_id)
         .join(series, series.c.id == job.c.series_id)
         .where(
-            prior_series.c.series_instance_uid == image.series_uid,
-            prior_series.c.study_instance_uid == image.study_uid,
+            _is_of(image.study_uid, image.series_uid),
             prior_series.c.asked_at > now - _EXPECTED_FOR_S,
             ended.is_(None) if image.only_now else or_(ended.is_(None), ended > now - _STRAGGLE_FOR_S),
             *([prior_series.c.message_id == image.message_id] if image.message_id is not None else []),
@@ -119,8 +125,7 @@ def tell_of_stranger(ledger: Ledger, image: Arriving) -> None:
         select(prior_search.c.id)
         .join_from(prior_series, prior_search, prior_search.c.id == prior_series.c.search_id)
         .where(
-            prior_series.c.series_instance_uid == image.series_uid,
-            prior_series.c.study_instance_uid == image.study_uid,
+            _is_of(image.study_uid, image.series_uid),
             prior_series.c.state == PriorSeriesState.ASKED.value,
         )
     )
@@ -132,8 +137,7 @@ def tell_of_stranger(ledger: Ledger, image: Arriving) -> None:
 def was_asked_for(connection: Connection, study_uid: str, series_uid: str) -> bool:
     """Tell whether a series was ever fetched: nothing is fetched for it in turn."""
     found = select(prior_series.c.id).where(
-        prior_series.c.series_instance_uid == series_uid,
-        prior_series.c.study_instance_uid == study_uid,
+        _is_of(study_uid, series_uid),
         prior_series.c.asked_at.is_not(None),
     )
     return connection.execute(found.limit(1)).first() is not None
@@ -146,8 +150,7 @@ def origin_of(connection: Connection, study_uid: str, series_uid: str) -> Origin
         .join_from(prior_series, prior_search)
         .join(job, job.c.id == prior_search.c.job_id)
         .where(
-            prior_series.c.series_instance_uid == series_uid,
-            prior_series.c.study_instance_uid == study_uid,
+            _is_of(study_uid, series_uid),
             prior_series.c.asked_at.is_not(None),
         )
         .order_by(prior_series.c.asked_at.desc())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 
 from custody.ledger.engine import Ledger, new_id
+from custody.ledger.leases import end_leases
 from custody.ledger.states import PRIOR_SEARCH_UNDER_WAY, JobState, PriorSearchState, PriorSeriesState
 from custody.ledger.tables import job, prior_search, prior_series, series
 
@@ -225,15 +226,7 @@ def fail(ledger: Ledger, claimed: ClaimedSearch, notes: Iterable[str], now: floa
 
 def release_owners(ledger: Ledger, prefix: str, now: float) -> int:
     """Let the leases of all owners of that name end at once: their process is dead."""
-    with ledger.write() as connection:
-        return connection.execute(
-            update(prior_search)
-            .where(
-                prior_search.c.state == PriorSearchState.ASKED.value,
-                prior_search.c.owner.startswith(prefix, autoescape=True),
-            )
-            .values(lease_until=now - 1)
-        ).rowcount
+    return end_leases(ledger, prior_search, PriorSearchState.ASKED.value, prefix, now)
 
 
 def add_notes(connection: Connection, search_id: str, notes: Iterable[str]) -> None:
