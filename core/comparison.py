@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -170,12 +171,15 @@ class LesionChange:
     fate
         What became of it.
     tracking_uid
-        Tracking UID (0062,0021) for life: that of the largest prior part. Empty where it is new: the writers
-        give it one.
+        Tracking UID (0062,0021) for life: that of the prior part that most of it is carried on from. Empty
+        where it is new: the writers give it one.
     prior, current
         Its parts in either scan, largest first; none where it is new or resolved.
     volume_ml
         All parts together, ml.
+    carried_on
+        Which prior part goes on as which current one, with its Tracking UID: (prior number, current number),
+        each at most once, the surest first.
     """
 
     fate: Fate
@@ -183,6 +187,7 @@ class LesionChange:
     prior: tuple[Lesion, ...]
     current: tuple[Lesion, ...]
     volume_ml: Change
+    carried_on: tuple[tuple[int, int], ...] = ()
 
     @property
     def side(self) -> Side:
@@ -199,9 +204,13 @@ class CompositionShift:
     ml
         By (finding then, finding now); None stands for lung without lesion. What was never lesion is not in
         it.
+    limit_ml
+        Up to there what went over between the findings, on balance, is none: what measuring either of them
+        alone may change. Infinite where that is not known.
     """
 
     ml: dict[tuple[Finding | None, Finding | None], float]
+    limit_ml: float
 
     @property
     def consolidated_ml(self) -> float:
@@ -212,6 +221,20 @@ class CompositionShift:
     def loosened_ml(self) -> float:
         """Consolidation that became ground glass."""
         return self.ml.get((Finding.CONSOLIDATION, Finding.GROUND_GLASS), 0.0)
+
+    @property
+    def net_ml(self) -> float:
+        """Ground glass that became consolidation, on balance; negative the other way round.
+
+        Two scans of an unchanged patient never lie on each other exactly. What that seems to turn one way it
+        seems to turn the other way too.
+        """
+        return self.consolidated_ml - self.loosened_ml
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the balance is beyond the limit."""
+        return abs(self.net_ml) > self.limit_ml
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,9 +395,29 @@ class Comparison:
         return self.of(Region.LESIONS)
 
     @property
-    def peak(self) -> HistoryPoint:
-        """The scan with the largest share of lung that is lesion; the earliest of equals."""
-        return max(self.history, key=lambda point: point.percent_of_lung)
+    def peak(self) -> HistoryPoint | None:
+        """The scan with the largest share of lung that is lesion (`peak_of`)."""
+        return peak_of(self.history)
+
+
+def peak_of(history: Sequence[HistoryPoint]) -> HistoryPoint | None:
+    """Return the scan with the largest share of lung that is lesion, the earliest of equals.
+
+    Parameters
+    ----------
+    history
+        Scans, the current one last: numbers of other models than its own are not compared with them.
+
+    Returns
+    -------
+    HistoryPoint or None
+        None where no scan has lesion, or there are not two to compare.
+    """
+    comparable = [point for point in history if point.model == history[-1].model]
+    if len(comparable) < 2:
+        return None
+    largest = max(comparable, key=lambda point: point.percent_of_lung)
+    return largest if largest.percent_of_lung > 0.0 else None
 
 
 def is_known(limit: float) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +27,8 @@ from inference.lesion_fates import Fates, fates
 from inference.region_changes import Regions
 from inference.registration import register as _register
 
+#: Volumes by (finding then, finding now), ml (`core.comparison.CompositionShift.ml`).
+_Became = dict[tuple[Finding | None, Finding | None], float]
 #: Where less of the lungs is in both scans, no course is told.
 _LEAST_COMMON = 0.5
 _KINDS: tuple[Finding | None, ...] = (None, *FINDING_LABEL)
@@ -73,7 +74,7 @@ def compare(
     if not scans:
         return None
     baseline = baseline_of(scans, current)
-    trend = in_trend(scans, baseline)
+    trend = in_trend(scans, baseline, current)
     prior = whole(baseline)
     registered = register(prior, current)
     placed = registered if registered.quality.succeeded else None
@@ -86,10 +87,12 @@ def compare(
     known = repeatability if comparable else Repeatability(())
     limits = Limits(known, able.conditions, rules, days)
     regions = Regions(prior, current, view, limits)
-    told, brought = Fates(), None
+    findings = tuple(regions.findings())
+    told, alignment, shift = Fates(), None, None
     if placed is not None:
         told = fates(prior, current, placed, limits, comparable=comparable)
-        brought = _brought(prior, current, placed)
+        alignment, became = _brought(prior, current, placed)
+        shift = CompositionShift(became, max(one.volume_ml.limit for one in findings))
     course, because = course_of(_evidence(regions, able, told if placed else None, why_not))
     return Comparison(
         prior=prior,
@@ -99,14 +102,14 @@ def compare(
         because=because,
         lung_ml=regions.lungs(),
         regions=tuple(regions.regions()),
-        findings=tuple(regions.findings()),
+        findings=findings,
         zones=tuple(regions.zones()),
         lesions=told.lesions,
-        shift=None if brought is None else brought.shift,
+        shift=shift,
         registration=registered.quality,
         warnings=(*able.warnings, *([why_not] if why_not else []), *told.remarks),
         history=tuple(HistoryPoint.of(point) for point in (*trend, current)),
-        alignment=None if brought is None else brought.alignment,
+        alignment=alignment,
         tracking_uids=told.tracking_uids,
         inputs=tuple(point.digest for point in trend),
     )
@@ -150,32 +153,25 @@ def _unknown(regions: Regions, able: Comparability, hidden: float) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Brought:
-    """The prior scan on the current one."""
-
-    alignment: Alignment
-    shift: CompositionShift
-
-
-def _brought(prior: TimePoint, current: TimePoint, registered: Registered) -> _Brought:
+def _brought(prior: TimePoint, current: TimePoint, registered: Registered) -> tuple[Alignment, _Became]:
+    """Return the prior scan on the current one, and what turned into what."""
     # What lies beyond the end of a scan that shows all of the lungs is not lung: no lesion.
     outside = 0 if View.of(prior).is_whole else _NOT_SHOWN
     found = registered.brought(
         prior.lesions.labels_zyx, prior.geometry, current.geometry, order=0, outside=outside
     )
-    labels = np.rint(found).astype(np.uint8)
+    labels = np.rint(found, out=found).astype(np.uint8)
     del found
-    shift = _shift(labels, current)
+    became = _became(labels, current)
     labels[labels == _NOT_SHOWN] = 0
     density = registered.brought(
         prior.density_hu_zyx, prior.density_geometry, current.density_geometry, order=1, outside=_AIR_HU
     )
-    hu = np.rint(density).astype(np.int16)
-    return _Brought(Alignment(hu, labels), shift)
+    hu = np.rint(density, out=density).astype(np.int16)
+    return Alignment(hu, labels), became
 
 
-def _shift(then_zyx: NDArray[np.uint8], current: TimePoint) -> CompositionShift:
+def _became(then_zyx: NDArray[np.uint8], current: TimePoint) -> _Became:
     """Count what turned into what inside the current lungs: outside, the two do not quite fit."""
     count, lungs, now_zyx = len(_KINDS), current.lungs.labels_zyx, current.lesions.labels_zyx
     counts = np.zeros(count * count, np.int64)
@@ -185,11 +181,9 @@ def _shift(then_zyx: NDArray[np.uint8], current: TimePoint) -> CompositionShift:
         here = (lungs[slab] > 0) & (then != _NOT_SHOWN)
         counts += np.bincount(then[here] * np.uint8(count) + now_zyx[slab][here], minlength=counts.size)
     volumes = (counts * current.geometry.voxel_ml).tolist()
-    return CompositionShift(
-        {
-            (then, now): volumes[i * count + j]
-            for i, then in enumerate(_KINDS)
-            for j, now in enumerate(_KINDS)
-            if i or j
-        }
-    )
+    return {
+        (then, now): volumes[i * count + j]
+        for i, then in enumerate(_KINDS)
+        for j, now in enumerate(_KINDS)
+        if i or j
+    }

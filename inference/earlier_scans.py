@@ -55,9 +55,15 @@ def baseline_of(earlier: Sequence[TimePoint], current: TimePoint) -> TimePoint:
     )
 
 
-def in_trend(earlier: Sequence[TimePoint], baseline: TimePoint) -> list[TimePoint]:
-    """Return the earlier scans that the trend shows, oldest first: the newest, the baseline, and the peak."""
-    peak = max(earlier, key=lambda one: one.measurements.of(Region.LESIONS).percent_of_lung)
+def in_trend(earlier: Sequence[TimePoint], baseline: TimePoint, current: TimePoint) -> list[TimePoint]:
+    """Return the earlier scans that the trend shows, oldest first: the newest, the baseline, and the peak.
+
+    The peak is that of the scans that the current scan's model looked at.
+    """
+    comparable = [one for one in earlier if is_same_model(one.model, current.model)]
+    peak = max(
+        comparable, key=lambda one: one.measurements.of(Region.LESIONS).percent_of_lung, default=baseline
+    )
     newest = earlier[-MOST_SCANS:]
     return [one for one in earlier if one is peak or one is baseline or any(one is other for other in newest)]
 

@@ -107,7 +107,12 @@ def fates(
         told.append(_change(prior, group, limits, sight.hidden_ml(group)))
     return Fates(
         tuple(told),
-        {one.current[0].number: one.tracking_uid for one in told if one.current and one.tracking_uid},
+        {
+            now: prior.tracking_uids[then]
+            for one in told
+            for then, now in one.carried_on
+            if then in prior.tracking_uids
+        },
         tuple(_remarks(told, unseen, not_judged, too_small, limits.rules.least_new_lesion_ml)),
     )
 
@@ -136,9 +141,10 @@ def _parts(lesions: Sequence[Lesion]) -> int:
 def _change(prior: TimePoint, group: Group, limits: Limits, hidden_ml: float) -> LesionChange:
     then, now = (math.fsum(one.volume_ml for one in parts) for parts in (group.prior, group.current))
     volume = limits.lesion(Quantity.SINGLE_LESION, then, now, hidden_ml)
+    carried = [then for then, _ in group.carried_on] or [one.number for one in group.prior]
     # A lesion of which no result was written has none: then it begins with the current scan.
-    uid = prior.tracking_uids.get(group.prior[0].number, "") if group.prior else ""
-    return LesionChange(fate_of(group, volume), uid, group.prior, group.current, volume)
+    uid = prior.tracking_uids.get(carried[0], "") if carried else ""
+    return LesionChange(fate_of(group, volume), uid, group.prior, group.current, volume, group.carried_on)
 
 
 def _seen(

@@ -9,7 +9,7 @@ lesion left. What is linked is one lesion, that may have been or become several.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,10 +54,14 @@ class Group:
     ----------
     prior, current
         Its parts, largest first; none where it is in one scan only.
+    carried_on
+        Which prior part goes on as which current one, (prior number, current number): each at most once, by
+        what they have in common, the most first.
     """
 
     prior: tuple[Lesion, ...]
     current: tuple[Lesion, ...]
+    carried_on: tuple[tuple[int, int], ...] = ()
 
 
 def matched(prior: TimePoint, current: TimePoint, registered: Registered) -> list[Group]:
@@ -81,14 +85,33 @@ def grouped(prior: Sequence[Lesion], current: Sequence[Lesion], near: Nearness) 
     then, now = np.nonzero(linked(prior, current, near))
     graph = csr_array((np.ones(then.size), (then, now + len(prior))), shape=(count, count))
     _, labels = connected_components(graph, directed=False)
-    groups = [
-        Group(
-            _largest_first([prior[at] for at in members if at < len(prior)]),
-            _largest_first([current[at - len(prior)] for at in members if at >= len(prior)]),
+    groups = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label).tolist()
+        before = [at for at in members if at < len(prior)]
+        after = [at - len(prior) for at in members if at >= len(prior)]
+        groups.append(
+            Group(
+                _largest_first([prior[at] for at in before]),
+                _largest_first([current[at] for at in after]),
+                tuple(
+                    (prior[one].number, current[other].number) for one, other in _pairs(before, after, near)
+                ),
+            )
         )
-        for members in (np.flatnonzero(labels == label).tolist() for label in np.unique(labels))
-    ]
     return sorted(groups, key=_order)
+
+
+def _pairs(before: Sequence[int], after: Sequence[int], near: Nearness) -> Iterator[tuple[int, int]]:
+    """Pair the parts of one lesion one to one: what has the most in common first, then what is nearest."""
+    left = sorted(
+        ((one, other) for one in before for other in after),
+        key=lambda pair: (-near.shared_ml[pair], near.distance_mm[pair], pair),
+    )
+    while left:
+        one, other = left[0]
+        yield one, other
+        left = [pair for pair in left if pair[0] != one and pair[1] != other]
 
 
 def linked(prior: Sequence[Lesion], current: Sequence[Lesion], near: Nearness) -> NDArray[np.bool_]:

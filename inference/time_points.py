@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -24,6 +25,12 @@ _MARGIN_MM = 12.0
 _DENSITY_SLICE_MM, _DENSITY_PIXEL_MM = 2.5, 1.25
 #: Noise is larger; what is rounded away would cost half of the file.
 _DENSITY_STEP_HU = 4
+#: What is entered for a Contrast/Bolus Agent where there was none.
+_NO_CONTRAST = {
+    "none", "no", "n", "nil", "na", "n a", "not applicable", "0", "without", "without contrast", "w o",
+    "w o contrast", "no contrast", "non contrast", "noncontrast", "unenhanced", "plain", "native", "nativ",
+    "ohne", "nein", "sans", "non", "无",
+}  # fmt: skip
 _LOWEST_HU, _HIGHEST_HU = -1024, 1000
 
 
@@ -90,13 +97,19 @@ def scan_facts(header: Dataset, *, cut_off: bool) -> ScanFacts:
         scanned_at=_scanned_at(header),
         kernel=facts.kernel.strip(),
         slice_thickness_mm=facts.slice_thickness_mm,
-        contrast=bool(str(header.get("ContrastBolusAgent") or "").strip()),
+        contrast=_has_contrast(header),
         manufacturer=_text(header, "Manufacturer"),
         manufacturer_model_name=_text(header, "ManufacturerModelName"),
         device_serial_number=_text(header, "DeviceSerialNumber"),
         patient_position=_text(header, "PatientPosition"),
         cut_off=cut_off,
     )
+
+
+def _has_contrast(header: Dataset) -> bool:
+    """Tell whether an agent is named, in classic or in enhanced images (PS3.3 C.7.6.4, C.7.6.4b)."""
+    words = re.sub(r"[\W_]+", " ", _text(header, "ContrastBolusAgent").casefold()).strip()
+    return bool(header.get("ContrastBolusAgentSequence")) or (bool(words) and words not in _NO_CONTRAST)
 
 
 def _scanned_at(header: Dataset) -> datetime | None:

@@ -68,7 +68,7 @@ def comparison_json(comparison: Comparison | None) -> dict[str, Any] | None:
         "registration": _registration(comparison.registration),
         "warnings": list(comparison.warnings),
         "history": [history_json(one) for one in comparison.history],
-        "peak": history_json(comparison.peak) if comparison.history else None,
+        "peak": None if comparison.peak is None else history_json(comparison.peak),
     }
 
 
@@ -97,6 +97,7 @@ def _lesion(change: LesionChange) -> dict[str, Any]:
         "side": change.side.value,
         "prior": [_part(one) for one in change.prior],
         "current": [_part(one) for one in change.current],
+        "carried_on": [{"prior": then, "current": now} for then, now in change.carried_on],
         "volume_ml": _change(change.volume_ml),
     }
 
@@ -116,15 +117,21 @@ def _registration(quality: RegistrationQuality) -> dict[str, Any]:
     }
 
 
-def _shift(shift: CompositionShift) -> list[dict[str, Any]]:
-    return [
-        {
-            "from": None if then is None else then.value,
-            "to": None if now is None else now.value,
-            "volume_ml": rounded(volume_ml),
-        }
-        for (then, now), volume_ml in shift.ml.items()
-    ]
+def _shift(shift: CompositionShift) -> dict[str, Any]:
+    """Return what turned into what, and the balance between the findings, positive towards consolidation."""
+    return {
+        "volumes": [
+            {
+                "from": None if then is None else then.value,
+                "to": None if now is None else now.value,
+                "volume_ml": rounded(volume_ml),
+            }
+            for (then, now), volume_ml in shift.ml.items()
+        ],
+        "net_ml": rounded(shift.net_ml),
+        "limit_ml": rounded(shift.limit_ml),
+        "significant": shift.is_significant if is_known(shift.limit_ml) else None,
+    }
 
 
 def history_json(point: HistoryPoint) -> dict[str, Any]:

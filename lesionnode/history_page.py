@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from core.comparison import HistoryPoint
+from core.comparison import HistoryPoint, peak_of
 from core.domain import Language
 from lesionnode.comparison_json import history_json
 from sr_writer.film.canvas import TEXT_PX, Canvas
@@ -54,12 +54,6 @@ def print_history(history: Sequence[HistoryPoint], console: Console) -> None:
         return
     for model_name, letter in letters.items():
         console.print(f"[dim]Model {letter}: {escape(model_name)}[/]")
-
-
-def peak_of(history: Sequence[HistoryPoint]) -> HistoryPoint | None:
-    """Return the scan with the largest share of lesion, the first of equals; None without any."""
-    largest = max(history, key=lambda point: point.percent_of_lung)
-    return largest if largest.percent_of_lung > 0.0 else None
 
 
 def history_rows(history: Sequence[HistoryPoint]) -> list[dict[str, Any]]:

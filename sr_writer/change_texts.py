@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 
-from core.comparison import Change, Comparison, Course, LesionChange, is_known
+from core.comparison import Change, Comparison, CompositionShift, Course, LesionChange, is_known
 from core.domain import Lesion
 from sr_writer.rounding import percent_text, volume_text
 
@@ -66,19 +67,38 @@ def change_facts(comparison: Comparison) -> list[str]:
             f"{quality.lung_overlap:.2f}, mean distance of their surfaces {quality.surface_mm:.1f} mm, "
             f"correlation of densities {quality.correlation:.2f}."
         )
-    if shift is not None and (shift.consolidated_ml > 0 or shift.loosened_ml > 0):
-        facts.append(
-            f"{volume_text(shift.consolidated_ml)} that was ground glass is consolidation now, "
-            f"{volume_text(shift.loosened_ml)} the other way round."
-        )
+    if shift is not None and is_known(shift.limit_ml) and (shift.consolidated_ml or shift.loosened_ml):
+        facts.append(_composition(shift))
     facts += [_joined(one) for one in comparison.lesions if len(one.prior) > 1 or len(one.current) > 1]
-    if len(comparison.history) > 2:
-        peak = comparison.peak
-        facts.append(
-            f"Highest burden of {len(comparison.history)} scans: {percent_text(peak.percent_of_lung)} "
+    facts += _trend(comparison)
+    return facts
+
+
+def _composition(shift: CompositionShift) -> str:
+    limit = f"limit {volume_text(shift.limit_ml)}"
+    if not shift.is_significant:
+        return f"Nothing beyond what measuring alone may show went from one finding to the other ({limit})."
+    then, now = "ground glass", "consolidation"
+    if shift.net_ml < 0:
+        then, now = now, then
+    return f"On balance {volume_text(abs(shift.net_ml))} that was {then} is {now} now ({limit})."
+
+
+def _trend(comparison: Comparison) -> Iterator[str]:
+    """Say which scan had the most, of all that one model looked at."""
+    history, peak = comparison.history, comparison.peak
+    others = sum(point.model != history[-1].model for point in history)
+    if peak is not None and len(history) - others > 2:
+        yield (
+            f"Highest burden of {len(history) - others} scans: {percent_text(peak.percent_of_lung)} "
             f"of lung{_moment(peak.facts.scanned_at, ' on %Y-%m-%d')}."
         )
-    return facts
+    if others:
+        one = others == 1
+        yield (
+            f"Another model looked at {others} earlier scan{'' if one else 's'} of the trend: "
+            f"{'its numbers are' if one else 'their numbers are'} not compared with the others."
+        )
 
 
 def _moment(moment: datetime | None, style: str) -> str:

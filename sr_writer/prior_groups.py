@@ -151,9 +151,8 @@ def _lesion(prior: _Prior, change: LesionChange, lesion: Lesion) -> list[Measure
 
 def prior_label(change: LesionChange, lesion: Lesion) -> str:
     """Return the name of a prior lesion: that of what it is now, where that carries its Tracking UID on."""
-    if change.current and lesion.number == change.prior[0].number:
-        return f"Lesion {change.current[0].number}"
-    return f"Prior lesion {lesion.number}"
+    now = dict(change.carried_on).get(lesion.number)
+    return f"Prior lesion {lesion.number}" if now is None else f"Lesion {now}"
 
 
 def _algorithm(model: ModelIdentity) -> Algorithm:

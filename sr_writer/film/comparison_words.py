@@ -36,7 +36,7 @@ class ComparisonWords:
         Table.
     changes, fates, not_matched, no_lesion
         Single lesions.
-    trend, trend_findings, peak, no_date
+    trend, trend_findings, peak, other_model, no_date
         The plot.
     cautions
         Foot.
@@ -70,6 +70,7 @@ class ComparisonWords:
     trend: str
     trend_findings: Mapping[Finding | None, str]
     peak: str
+    other_model: str
     no_date: str
     cautions: str
 
@@ -132,6 +133,7 @@ _ENGLISH = ComparisonWords(
         Finding.CONSOLIDATION: "consolidation",
     },
     peak="peak",
+    other_model="other model",
     no_date="no date",
     cautions="Caution",
 )
@@ -194,6 +196,7 @@ _CHINESE = ComparisonWords(
         Finding.CONSOLIDATION: "实变",
     },
     peak="峰值",
+    other_model="其他模型",
     no_date="无日期",
     cautions="注意",
 )

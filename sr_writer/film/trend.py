@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from core.comparison import HistoryPoint
+from core.comparison import HistoryPoint, peak_of
 from core.domain import Finding
 from sr_writer.film.canvas import FAINT, INK, LINE, PAPER, SMALL_PX, Canvas, Colour
 from sr_writer.film.comparison_words import ComparisonWords
@@ -99,15 +99,36 @@ def draw_trend(page: Canvas, area: Area, history: Sequence[HistoryPoint], words:
     def height(value: float) -> float:
         return inner.bottom - value / end * (inner.bottom - inner.top)
 
+    breaks = _breaks(history)
+    _between_models(page, inner, [(xs[at - 1] + xs[at]) / 2 for at in breaks], words)
     for what, colour in _COLOURS.items():
         dots = [(x, height(one[what])) for x, one in zip(xs, values, strict=True)]
-        if len(dots) > 1:
-            page.draw.line(dots, colour, 2, joint="curve")
+        for first, last in pairwise([0, *breaks, len(dots)]):
+            if last - first > 1:
+                page.draw.line(dots[first:last], colour, 2, joint="curve")
         for dot in dots:
             _dot(page, dot, what, colour)
     _dates(page, inner, xs, history, words)
     _peak(page, inner, [(x, height(one[None])) for x, one in zip(xs, values, strict=True)], history, words)
     _key(page, area, words)
+
+
+def _breaks(history: Sequence[HistoryPoint]) -> list[int]:
+    """Return before which scans the model changes: no line goes on there, as numbers cannot be compared."""
+    models = [point.model for point in history]
+    return [at for at in range(1, len(models)) if models[at] != models[at - 1]]
+
+
+def _between_models(page: Canvas, inner: Area, xs: Sequence[float], words: ComparisonWords) -> None:
+    """Draw where another model begins: a dashed line, which is named where there is room."""
+    half, free_from = page.width_of(words.other_model, SMALL_PX) / 2, inner.left
+    for x in xs:
+        for y in range(round(inner.top), round(inner.bottom), 10):
+            page.draw.line((x, y, x, min(y + 5, inner.bottom)), FAINT, 1)
+        middle = min(max(x, inner.left + half), inner.right - half)
+        if middle - half >= free_from:
+            page.text((middle, inner.bottom - 6), words.other_model, SMALL_PX, FAINT, anchor="md", halo=True)
+            free_from = middle + half + 8
 
 
 def _lines(page: Canvas, inner: Area, end: float, step: float) -> None:
@@ -153,11 +174,11 @@ def _peak(
     history: Sequence[HistoryPoint],
     words: ComparisonWords,
 ) -> None:
-    """Mark the scan with the largest share of lung that is lesion, the earliest of equals."""
-    largest = max(history, key=lambda point: point.percent_of_lung)
-    if largest.percent_of_lung <= 0.0:
+    """Mark the scan with the largest share of lung that is lesion."""
+    largest = peak_of(history)
+    if largest is None:
         return
-    x, y = dots[list(history).index(largest)]
+    x, y = dots[next(at for at, point in enumerate(history) if point is largest)]
     page.draw.ellipse((x - 9, y - 9, x + 9, y + 9), outline=INK, width=2)
     text = f"{words.peak} {largest.percent_of_lung:.1f} %"
     half = page.width_of(text, SMALL_PX) / 2

@@ -210,7 +210,7 @@ def test_it_says_what_changed() -> None:
     assert [one["fate"] for one in result["lesions"]] == [one.fate.value for one in comparison.lesions]
     assert [len(one["current"]) for one in result["lesions"]] == [1, 1, 1, 1, 1, 2, 0]
     assert result["lesions"][0]["tracking_uid"] == comparison.lesions[0].tracking_uid
-    assert {"from": "ground_glass", "to": "consolidation", "volume_ml": 0.175} in result["shift"]
+    assert {"from": "ground_glass", "to": "consolidation", "volume_ml": 0.175} in result["shift"]["volumes"]
     assert result["registration"]["succeeded"] is True
     assert result["warnings"] == list(WARNINGS)
     assert [one["scanned_at"] for one in result["history"]] == [

@@ -558,6 +558,14 @@ def test_findings_are_shares_of_both_lungs() -> None:
 
 # --- on the page ------------------------------------------------------------------------------------------
 
+
+def by_turns(history: tuple[HistoryPoint, ...], each: int) -> tuple[HistoryPoint, ...]:
+    """Return scans that two models looked at, each at so many in turn; the current model at the last ones."""
+    turns = [(len(history) - 1 - at) // each % 2 for at in range(len(history))]
+    models = [point.model if not turn else "other 1.0" for point, turn in zip(history, turns, strict=True)]
+    return tuple(replace(point, model=model) for point, model in zip(history, models, strict=True))
+
+
 LONG = "The scans differ in something that takes very many words to be said in full, " * 4
 _START = datetime(2024, 1, 31)
 _WEEKS: list[datetime | None] = [_START + timedelta(days=17 * at) for at in range(15)]
@@ -599,6 +607,8 @@ SITUATIONS: dict[str, Callable[[], Analysis]] = {
     "wide": lambda: compared(ScanPair(later=Phantom(shape_zyx=(12, 30, 120)))),
     "many words": _many_words,
     "fifteen scans": lambda: compared(history=history_of(compared(), _WEEKS)),
+    "two models": lambda: compared(history=by_turns(history_of(compared(), _WEEKS[:6]), 2)),
+    "two models by turns": lambda: compared(history=by_turns(history_of(compared(), _WEEKS), 1)),
     "two scans": lambda: compared(history=comparison_in(compared()).history[-2:]),
     "one day": lambda: compared(history=history_of(compared(), [_START] * 6)),
     "dates missing": lambda: compared(history=history_of(compared(), _UNEVEN)),

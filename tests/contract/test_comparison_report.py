@@ -14,10 +14,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from core import codes
-from core.comparison import Change, Comparison, Course, Fate, RegionChange
+from core.comparison import Change, Comparison, CompositionShift, Course, Fate, RegionChange
 from core.domain import Analysis, Finding, Region, ResultKind, Side
 from core.forms import ReportClass, ResultForm, SegmentationEncoding
 from core.time_point import TimePoint
+from sr_writer.change_texts import change_facts
 from sr_writer.identity import SourceIdentity
 from sr_writer.measurement_report import measurement_report
 from sr_writer.segmentation import segmentation
@@ -405,6 +406,40 @@ def test_how_well_the_scans_lie_on_each_other_is_said() -> None:
     comments = "\n".join(texts_named(written(), codes.COMMENT))
     assert "overlap of the lungs 0.97" in comments
     assert "Highest burden of 3 scans: 19 % of lung on 2025-11-20." in comments
+
+
+def test_what_another_model_found_is_not_the_highest_burden() -> None:
+    """Its numbers are not compared; that they are in the trend is said."""
+    comparison = compared()
+    first, *others = comparison.history
+    mixed = replace(comparison, history=(replace(first, model="other 1.0"), *others))
+    sentences = "\n".join(change_facts(mixed))
+    assert "Highest burden" not in sentences
+    assert "Another model looked at 1 earlier scan of the trend" in sentences
+    assert mixed.peak is not None
+    assert mixed.peak.model == others[-1].model
+
+
+@pytest.mark.parametrize(
+    ("towards", "back", "words"),
+    [
+        (9.0, 1.0, "On balance 8.0 ml that was ground glass is consolidation now (limit 5.0 ml)."),
+        (1.0, 9.0, "On balance 8.0 ml that was consolidation is ground glass now (limit 5.0 ml)."),
+        (
+            9.0,
+            6.0,
+            "Nothing beyond what measuring alone may show went from one finding to the other (limit 5.0 ml).",
+        ),
+    ],
+)
+def test_what_went_over_between_the_findings_has_a_limit_too(towards: float, back: float, words: str) -> None:
+    """Only the balance counts: what lies next to its place goes over in both directions."""
+    kinds = Finding.GROUND_GLASS, Finding.CONSOLIDATION
+    shift = CompositionShift({kinds: towards, kinds[::-1]: back}, 5.0)
+    comparison = replace(compared(), shift=shift)
+    assert words in "\n".join(change_facts(comparison))
+    unknown = replace(comparison, shift=replace(shift, limit_ml=math.inf))
+    assert "ground glass" not in "\n".join(change_facts(unknown))
 
 
 def test_places_that_were_not_compared_give_no_lesions() -> None:

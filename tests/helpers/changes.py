@@ -113,7 +113,8 @@ def _change(
     else:
         fate = Fate.PERSISTENT
     uid = prior.tracking_uids.get(then[0].number, f"2.25.77{then[0].number}") if then else ""
-    return LesionChange(fate, uid, tuple(then), tuple(now), volume)
+    carried_on = tuple((a.number, b.number) for a, b in zip(then[:1], now[:1], strict=False))
+    return LesionChange(fate, uid, tuple(then), tuple(now), volume, carried_on)
 
 
 def shift(prior: TimePoint, current: TimePoint) -> CompositionShift:
@@ -127,5 +128,6 @@ def shift(prior: TimePoint, current: TimePoint) -> CompositionShift:
             for i, old in enumerate(kinds)
             for j, new in enumerate(kinds)
             if i or j
-        }
+        },
+        limit_ml=5.0,
     )

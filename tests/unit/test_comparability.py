@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 
 from core.repeatability import Condition, Repeatability
 from inference.common_view import CommonView
 from inference.comparability import Comparability, comparability
+from inference.time_points import scan_facts
 from tests.helpers.analyses import MODEL
 from tests.helpers.scans import REPEATABILITY, Chest, Exact, shifted
 
@@ -68,10 +70,13 @@ def test_what_widens_the_limits_is_a_condition_and_a_warning(
         {"SliceThickness": None},
         {"ConvolutionKernel": " b30F "},
         {"PatientPosition": "FFS"},
+        {"ContrastBolusAgent": "NONE"},
+        {"ContrastBolusAgent": " w/o contrast"},
+        {"ContrastBolusAgent": "--"},
     ],
 )
 def test_what_makes_no_difference_is_not_told(header: dict[str, Any]) -> None:
-    """A little thicker; without a name but as far apart; another case; feet first."""
+    """A little thicker; without a name but as far apart; another case; feet first; an agent that was none."""
     assert compared(Chest(), Chest(header=header)) == Comparability(PLAIN, (), same_model=True)
 
 
@@ -94,6 +99,14 @@ def test_kernels_that_neither_scan_names_may_differ() -> None:
     found = compared(unnamed, unnamed)
     assert found.conditions == PLAIN
     assert found.warnings[0].startswith("Neither scan names its convolution kernel")
+
+
+def test_contrast_is_seen_in_enhanced_images_too() -> None:
+    """They name the agent in a sequence, which is there only where one was given."""
+    header = Dataset()
+    header.ContrastBolusAgentSequence = [Dataset()]
+    assert scan_facts(header, cut_off=False).contrast
+    assert not scan_facts(Dataset(), cut_off=False).contrast
 
 
 @pytest.mark.parametrize(

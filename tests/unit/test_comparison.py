@@ -87,7 +87,7 @@ def test_the_newest_earlier_scan_is_the_one_in_whatever_order_they_come() -> Non
     assert found.days == 10.0
     assert [point.facts for point in found.history] == [one.facts for one in (first, second, third, current)]
     assert found.inputs == (first.digest, second.digest, third.digest)
-    assert found.peak.facts is first.facts
+    assert found.peak is None
 
 
 def test_scans_of_the_future_the_scan_itself_and_scans_without_lungs_are_left_out() -> None:
@@ -143,8 +143,26 @@ def test_the_trend_is_bounded_and_keeps_the_peak() -> None:
     """The newest scans, and the worst of all however old it is."""
     *earlier, _ = scans(*range(MOST_SCANS + 11))
     worst = replace(earlier[3], measurements=NOW.point(1).measurements)
-    trend = in_trend([*earlier[:3], worst, *earlier[4:]], earlier[-1])
+    current = scans(99)[0]
+    trend = in_trend([*earlier[:3], worst, *earlier[4:]], earlier[-1], current)
     assert trend == [worst, *earlier[-MOST_SCANS:]]
+    of_another_model = replace(worst, model=replace(MODEL, version="0.9"))
+    trend = in_trend([*earlier[:3], of_another_model, *earlier[4:]], earlier[-1], current)
+    assert of_another_model not in trend
+
+
+def test_the_peak_is_one_of_the_scans_that_the_current_model_looked_at() -> None:
+    """What another model found cannot be compared; without lesion there is no peak."""
+    worst, middle, current = scans(0, 10, 20)
+    worst = replace(worst, model=replace(MODEL, version="0.9"), measurements=NOW.point(1).measurements)
+    found = compare(current, [worst, middle], REPEATABILITY, register=Exact())
+    assert found is not None
+    assert found.peak is None
+    ill = replace(middle, measurements=BEFORE.point(1).measurements)
+    found = compare(current, [worst, ill], REPEATABILITY, register=Exact())
+    assert found is not None
+    assert found.peak is not None
+    assert found.peak.facts is ill.facts
 
 
 # --- every number -----------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def test_numbers_of_two_models_are_told_apart_and_not_compared() -> None:
     lines = shown(scan(0, 1.6, 66.0, dated=False), scan(9, 31.0, 1281.1), scan(30, 28.0, 1100.0, PNEUMONIA))
     assert max(map(len, lines)) <= 80
     assert lines[2].startswith("no date")
-    assert lines[3].endswith("A peak")
+    assert lines[3].endswith(" A"), "of two scans that cannot be compared neither is the peak"
     assert lines[4].split()[8:] == ["-", "B"]
     assert lines[5:] == ["Model A: densitometry 1.0.0", f"Model B: {PNEUMONIA}"]
 

@@ -236,6 +236,40 @@ def test_each_fate_is_told_with_its_volume() -> None:
     assert set(reversed_fates) == {BACK_IN_TIME[one.fate] for one in changes}
 
 
+@given(found())
+def test_the_parts_of_a_lesion_are_paired_one_to_one(
+    case: tuple[list[Lesion], list[Lesion], Nearness],
+) -> None:
+    """As many pairs as there can be, no part twice, and none of another lesion."""
+    before, now, near = case
+    groups = grouped(before, now, near)
+    for group in groups:
+        then, later = ([one.number for one in parts] for parts in (group.prior, group.current))
+        pairs = group.carried_on
+        assert len(pairs) == min(len(then), len(later))
+        assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)
+        assert all(a in then and b in later for a, b in pairs)
+
+
+def test_of_several_parts_each_goes_on_as_what_it_has_most_in_common_with() -> None:
+    """The largest then need not be the largest now: where two became two, overlap tells which is which."""
+    crossed = Nearness(np.array([[5.0, 4.0], [7.0, 0.0]]), np.full((2, 2), 5.0))
+    (group,) = grouped(numbered([10.0, 8.0]), numbered([12.0, 4.5]), crossed)
+    assert group.carried_on == ((2, 1), (1, 2))
+
+
+def test_two_lesions_that_became_two_keep_their_tracking_uids() -> None:
+    """One lost its end to the other, which is the larger one now: both go on as what they mostly are."""
+    row = [Ball((-45.0, float(y), 0.0), 4.0) for y in range(-36, 37, 4)]
+    before = Chest([*row[:9], *row[12:]]).point(1)
+    now = Chest([*row[:2], *row[5:]]).point(2)
+    largest = before.measurements.lesions[0].centroid_lps_mm[1]
+    assert largest < 0.0 < now.measurements.lesions[0].centroid_lps_mm[1]
+    found = fates(before, now, Exact(), LIMITS, comparable=True)
+    assert by_fate(found.lesions) == {Fate.PERSISTENT: [([1, 2], [1, 2])]}
+    assert found.tracking_uids == {1: "2.25.1002", 2: "2.25.1001"}
+
+
 def test_the_largest_part_hands_its_tracking_uid_on() -> None:
     """Of several prior parts that of the largest goes on; of several current ones the largest gets it."""
     merged = told(Chest(TOUCHING), Chest(JOINED))
