@@ -139,7 +139,7 @@ class TimePoints:
         past = [one for one in same if one.scanned_at is None or one.scanned_at <= scanned_at.isoformat()]
         notes += _noted(len(same) - len(past), _LATER)
         points, damaged = self._read(past[-most:], numbers_only=True)
-        return Found(tuple(points), (*strangers, *notes, *_noted(damaged, _DAMAGED)))
+        return Found(tuple(points), (*strangers, *notes, *noted_unreadable(damaged)))
 
     def whole(self, point: TimePoint) -> TimePoint:
         """Return a time point with its masks and densities.
@@ -179,7 +179,7 @@ class TimePoints:
         persons = dict.fromkeys(one.person_digest for one in known)
         groups = ([one for one in known if one.person_digest == person] for person in persons)
         read = [self._read(group, numbers_only=True) for group in groups]
-        return tuple(Found(tuple(points), _noted(damaged, _DAMAGED)) for points, damaged in read)
+        return tuple(Found(tuple(points), noted_unreadable(damaged)) for points, damaged in read)
 
     @staticmethod
     def _without_issuer(connection: Connection, person: Person, known: Sequence[Kept]) -> tuple[str, ...]:
@@ -285,6 +285,11 @@ def _new(path: Path, content: bytes, point: TimePoint, kept_for: KeptFor) -> New
         scanned_at=point.facts.scanned_at,
         digest=point.digest,
     )
+
+
+def noted_unreadable(count: int) -> tuple[str, ...]:
+    """Say how many earlier scans cannot be read any more; nothing of none."""
+    return _noted(count, _DAMAGED)
 
 
 def _noted(count: int, words: tuple[str, str]) -> tuple[str, ...]:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from config import ComparisonSettings, PriorsRule, Settings
-from core.comparison import CourseRules
-from core.domain import Analysis, ResultKind, ResultSet
-from core.errors import ResultEncodingError, StorageUnreachable
+from core.comparison import Comparison, CourseRules
+from core.domain import ResultKind, ResultSet
+from core.errors import ResultEncodingError, SpoolDamaged, StorageUnreachable
 from core.forms import ResultForm
 from core.log import get_logger
+from core.repeatability import Repeatability
 from core.time_point import TimePoint
+from custody.time_points import noted_unreadable
 from inference.comparison import compare
 from inference.time_points import time_point_of, with_results
 from lesionnode.engine import Engine
@@ -70,17 +72,36 @@ def compared(analysed: Analysed, earlier: Earlier, engine: Engine, settings: Com
             point = time_point_of(analysed.analysis)
             if point is not None:
                 repeatability = engine.open(analysed.model)[0].repeatability
-                comparison = compare(
-                    point, earlier.points, repeatability, course_rules(settings), whole=earlier.whole
-                )
+                comparison, unreadable = _compared(point, earlier, repeatability, course_rules(settings))
+                notes = (*notes, *unreadable)
         except StorageUnreachable:
             raise  # it answers later, and so the whole job waits
         except Exception:  # noqa: BLE001 - border: whatever is wrong with an earlier scan, this one is reported
             get_logger().error("comparison_broke", exc_info=True)
             notes = (*notes, _BROKE)
-    analysis = _with_remarks(replace(analysed.analysis, comparison=comparison), notes)
     timings = {**analysed.timings_s, **watch.seconds}
-    return replace(analysed, analysis=analysis, time_point=point, timings_s=timings)
+    analysis = replace(analysed.analysis, comparison=comparison)
+    return _noted(replace(analysed, analysis=analysis, time_point=point, timings_s=timings), notes)
+
+
+def _compared(
+    point: TimePoint, earlier: Earlier, repeatability: Repeatability, rules: CourseRules
+) -> tuple[Comparison | None, tuple[str, ...]]:
+    """Compare with the newest earlier scan that can still be read; return notes on those that cannot."""
+    points, unreadable = list(earlier.points), 0
+    asked_for: list[TimePoint] = []
+
+    def whole(one: TimePoint) -> TimePoint:
+        asked_for.append(one)
+        return earlier.whole(one)
+
+    while True:
+        try:
+            return compare(point, points, repeatability, rules, whole=whole), noted_unreadable(unreadable)
+        except SpoolDamaged as error:
+            get_logger().error("earlier_scan_unreadable", reason=str(error))
+            points = [one for one in points if one is not asked_for[-1]]
+            unreadable += 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,9 +152,8 @@ def written(
             raise
         reason = str(error) if isinstance(error, ResultEncodingError) else type(error).__name__
         get_logger().error("comparison_not_written", reason=reason, exc_info=True)
-        plain = _with_remarks(replace(analysed.analysis, comparison=None), (_BROKE,))
-        analysed = replace(analysed, analysis=plain)
-        results = write_results(plain, context, forms, overlay=overlay)
+        analysed = _noted(replace(analysed, analysis=replace(analysed.analysis, comparison=None)), (_BROKE,))
+        results = write_results(analysed.analysis, context, forms, overlay=overlay)
     point = analysed.time_point
     if point is not None:
         objects = tuple(
@@ -159,6 +179,9 @@ def course_rules(settings: ComparisonSettings) -> CourseRules:
     )
 
 
-def _with_remarks(analysis: Analysis, remarks: Sequence[str]) -> Analysis:
-    volume = replace(analysis.volume, remarks=(*analysis.volume.remarks, *remarks))
-    return replace(analysis, volume=volume)
+def _noted(analysed: Analysed, notes: Sequence[str]) -> Analysed:
+    """Return an analysis with more that its reader is told."""
+    volume = analysed.analysis.volume
+    volume = replace(volume, remarks=(*volume.remarks, *notes))
+    analysis = replace(analysed.analysis, volume=volume)
+    return replace(analysed, analysis=analysis, notes=(*analysed.notes, *notes))

@@ -45,6 +45,8 @@ class Analysed:
         Seconds of each step.
     time_point
         What later scans are compared with; None where that was not asked for, or no lung was found.
+    notes
+        What its reader is told of the comparison beyond what it holds itself; among the remarks.
     """
 
     analysis: Analysis
@@ -52,6 +54,7 @@ class Analysed:
     provider: str
     timings_s: dict[str, float]
     time_point: TimePoint | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Stopwatch:

@@ -113,6 +113,8 @@ class Produced:
         What later scans of the patient are compared with; None where there is nothing to compare.
     compared_with
         Digests of the earlier scans that it was compared with.
+    notes
+        What the reader is told of the comparison (`lesionnode.pipeline.Analysed.notes`).
     """
 
     reason: str | None
@@ -121,6 +123,7 @@ class Produced:
     files: Iterator[Encoded]
     time_point: TimePoint | None = None
     compared_with: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Production:
@@ -164,7 +167,9 @@ class Production:
         files = _encoded(done.results.objects, done.results.files)
         comparison = analysed.analysis.comparison
         inputs = () if comparison is None else comparison.inputs
-        return Produced(None, result_json(analysed), score, files, analysed.time_point, inputs)
+        return Produced(
+            None, result_json(analysed), score, files, analysed.time_point, inputs, analysed.notes
+        )
 
     def refusal(self, order: Order, reason: str) -> Iterator[Encoded]:
         """Return what tells the peers that there will be no result; nothing where that is not safe."""

@@ -172,7 +172,7 @@ class Worker:
             files=files,
             time_point=None if point is None else self._kept_time_point(claimed, order, point),
             compared_with=produced.compared_with,
-            notes=() if order.earlier is None else order.earlier.notes,
+            notes=produced.notes,
         )
 
     def _kept_time_point(self, claimed: ClaimedJob, order: Order, point: TimePoint) -> NewTimePoint:
