@@ -75,6 +75,8 @@ class Sealing:
         As in the ledger; `state` is ``queued`` or ``not_selected``.
     acquisition
         The scan that it belongs to, with our id of it.
+    purpose
+        `custody.ledger.states.JobPurpose`.
     """
 
     job_id: str
@@ -86,6 +88,7 @@ class Sealing:
     lane: int
     sealed_at: float
     acquisition: Mapping[str, Any]
+    purpose: str = "report"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,5 +207,7 @@ def _read(path: Path, sha256: str | None) -> Manifest:
 
 
 def _sealing(body: Mapping[str, Any] | None) -> Sealing | None:
-    names = {one.name for one in fields(Sealing)}
-    return None if body is None else Sealing(**{name: body[name] for name in names})
+    if body is None:
+        return None
+    body = {"purpose": "report", **body}  # written before earlier scans were fetched
+    return Sealing(**{one.name: body[one.name] for one in fields(Sealing)})

@@ -108,6 +108,8 @@ class ResultSet:
         Version, model, settings: what the bytes of the objects depend on besides the images.
     compared_with, notes
         Digests of the earlier scans that it was compared with, and what was said about others.
+    purpose
+        `custody.ledger.states.JobPurpose`.
     """
 
     job_id: str
@@ -138,6 +140,7 @@ class ResultSet:
     made_by: Mapping[str, Any] | None = None
     compared_with: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    purpose: str = "report"
 
     def encoded(self) -> bytes:
         """Return the content of the file."""
@@ -203,7 +206,8 @@ def read_result_set(folder: Path) -> ResultSet:
     path = folder / f"{RESULT_SET}.json"
     try:
         body = checked_json.decode(path.read_bytes(), _FORMAT)
-        body = {"compared_with": (), "notes": (), **body}  # written before scans were compared
+        # What was written before scans were compared has none of these.
+        body = {"compared_with": (), "notes": (), "purpose": "report", **body}
         values = {one.name: body[one.name] for one in fields(ResultSet)}
         key = values["key"]
         values["key"] = SeriesKey(

@@ -82,6 +82,7 @@ def _job_values(found: ResultSet, series_id: str, purged_at: float | None) -> di
         "finished_at": found.finished_at,
         "result": dict(found.result) if found.result is not None else None,
         "lane": found.lane,
+        "purpose": found.purpose,
         "triage": found.triage,
         "results_purged_at": purged_at,
         "results_gone_at": purged_at,

@@ -98,6 +98,7 @@ def _sealing(connection: Connection, series_id: str, generation: int) -> Sealing
         lane=row.lane,
         sealed_at=row.sealed_at,
         acquisition=scan_of(connection, row.acquisition_id),
+        purpose=row.purpose,
     )
 
 

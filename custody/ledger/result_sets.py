@@ -84,6 +84,7 @@ def result_set_of(
         made_by=made_by,
         compared_with=tuple(end.compared_with),
         notes=tuple(end.notes),
+        purpose=row.purpose,
     )
 
 

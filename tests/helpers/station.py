@@ -294,6 +294,7 @@ _MATTERS: dict[str, list[Any]] = {
         job.c.attempt,
         job.c.lane,
         job.c.triage,
+        job.c.purpose,
     ],
     "result_object": [
         result_object.c.job_id,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from core.domain import (
     Predecessor,
@@ -22,7 +22,7 @@ from core.domain import (
 from custody.late_flush import MARK
 from custody.ledger import Ledger, corrected_results, deliveries, jobs, new_id
 from custody.ledger.deliveries import Attempted
-from custody.ledger.states import DeliveryState, JobState
+from custody.ledger.states import DeliveryState, JobPurpose, JobState
 from custody.ledger.tables import delivery, job, manifest
 from custody.result_set import (
     RECEIPTS,
@@ -102,6 +102,25 @@ def _nothing_is_done_twice(station: Station) -> None:
     with station.ledger.read() as connection:
         states = set(connection.execute(select(delivery.c.state).distinct()).scalars())
     assert states == {"delivered", "left_out", "superseded"}
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+def test_an_earlier_scan_that_was_fetched_stays_one(ledger: Ledger, tmp_path: Path, analysed: bool) -> None:
+    """Whether it has a result or waits for one: what was fetched for comparison is not reported."""
+    station = Station(tmp_path, ledger)
+    station.receive(ct_series(3, study="earlier"))
+    station.seal(shelve=False)
+    with ledger.write() as connection:
+        connection.execute(update(job).values(purpose=JobPurpose.PRIOR.value))
+    station.shelve()
+    if analysed:
+        station.analyse()
+        for path in station.spool.received.glob("*/manifest-*.json"):
+            path.unlink()
+    station.lose_ledger()
+    station.rebuild()
+    with ledger.read() as connection:
+        assert connection.execute(select(job.c.purpose)).scalars().all() == [JobPurpose.PRIOR.value]
 
 
 def test_rebuilding_again_changes_nothing(ledger: Ledger, tmp_path: Path) -> None:
