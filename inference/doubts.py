@@ -6,10 +6,12 @@ shown side by side, and no difference is called a change.
 
 from __future__ import annotations
 
+from datetime import time
+
 import numpy as np
 
 from core.domain import Region
-from core.time_point import TimePoint
+from core.time_point import ScanFacts, TimePoint
 
 #: Lungs that touch the sides of the image with more than this go on beyond it, mm²; noise there is less.
 _LEAST_CUT_MM2 = 200.0
@@ -24,7 +26,18 @@ def doubt(prior: TimePoint, current: TimePoint) -> str:
             return f"The {name} scan has no date, so which of the two is the earlier one is not known."
         if _is_cut_at_the_side(point):
             return f"The images of the {name} scan do not hold the whole width of the lungs."
-    return _uneven(prior, current)
+    return _without_order(prior.facts, current.facts) or _uneven(prior, current)
+
+
+def _without_order(prior: ScanFacts, current: ScanFacts) -> str:
+    """Say that two studies have one date, and no time that tells which came first."""
+    then, now = prior.scanned_at, current.scanned_at
+    if then is None or now is None or prior.study_instance_uid == current.study_instance_uid:
+        return ""  # reconstructions of one study need no order
+    has_no_time = time.min in (then.time(), now.time())
+    if then == now or (has_no_time and then.date() == now.date()):
+        return "Both scans have one date and no time, so which of the two is the earlier one is not known."
+    return ""
 
 
 def _is_cut_at_the_side(point: TimePoint) -> bool:

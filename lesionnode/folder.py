@@ -20,7 +20,7 @@ from config import Settings
 from core.ct_facts import FACT_KEYWORDS, CtFacts
 from core.ct_header import REASON_KEYWORDS, reason_not_analysable
 from core.domain import ResultKind, SOPInstanceUID
-from core.errors import OtherImages, ResultEncodingError, SeriesRejected, UnsupportedImage
+from core.errors import InferenceError, OtherImages, ResultEncodingError, SeriesRejected, UnsupportedImage
 from core.forms import ResultForm
 from core.patient import Person
 from core.time_point import TimePoint
@@ -229,7 +229,7 @@ class _Run:
         for number, folder in enumerate(folders, start=1):
             try:
                 scan = _Scan.of(look_into(folder))
-            except SeriesRejected as error:
+            except (SeriesRejected, OSError) as error:
                 notes.append(f"Earlier scan {number} was not compared: {error}.")
                 continue
             reason = current.why_not_compared(scan)
@@ -237,18 +237,19 @@ class _Run:
                 scans.append(scan)
             else:
                 notes.append(f"Earlier scan {number} was not compared: {reason}.")
-        points: list[TimePoint] = []
+        done: list[tuple[_Scan, TimePoint]] = []
         for number, scan in enumerate(sorted(scans, key=lambda one: one.scanned_at or datetime.min), start=1):
             place = output / _EARLIER.format(number)
             place.mkdir(exist_ok=True)
+            before = tuple(point for one, point in done if scan.why_not_compared(one) is None)
             try:
-                result, point = self.analysed(scan, place, Earlier(tuple(points)))
-            except (SeriesRejected, ResultEncodingError) as error:
+                result, point = self.analysed(scan, place, Earlier(before))
+            except (SeriesRejected, ResultEncodingError, InferenceError, OSError) as error:
                 result, point = refused_json(str(error), self.model), None
                 notes.append(f"An earlier scan was not compared, because it cannot be analysed: {error}.")
             _write_json(result, place)
-            points += [] if point is None else [point]
-        return Earlier(tuple(points), tuple(notes))
+            done += [] if point is None else [(scan, point)]
+        return Earlier(tuple(point for _, point in done), tuple(notes))
 
     def analysed(
         self, scan: _Scan, output: Path, earlier: Earlier | None

@@ -107,8 +107,9 @@ def prior_region_groups(material: ReportInput) -> list[MeasurementGroup]:
             number(share, measured.percent_of_lung, codes.PERCENT),
         ]
         change = prior.comparison.of(region).volume_ml
-        # What is gone has no current group that could say so.
-        gone = codes.RESOLVED if change.is_significant else direction_code(change)
+        # What is gone has no current group that could say so. A lung that is not found is not resolved.
+        resolved = change.is_significant and not is_lung
+        gone = codes.RESOLVED if resolved else direction_code(change)
         gone_now = change.current <= 0
         evaluations = [evaluation(codes.DIFFERENCE_IN_SIZE, gone)] if gone_now else []
         groups.append(group_about(subject, numbers, evaluations))

@@ -355,6 +355,13 @@ def test_a_finding_that_is_gone_says_so_where_it_was() -> None:
     assert now(report)["Right lung"].statements["442714003"] == codes.NO_SIGNIFICANT_CHANGE.value
 
 
+def test_a_lung_that_is_not_found_any_more_did_not_resolve() -> None:
+    """That is said of lesions; of a lung it would be nonsense."""
+    report = written(Pair(later=Phantom(lungs=(Side.LEFT,)), earlier=Phantom(), registered=False))
+    statements = then(report)["Right lung"].statements
+    assert statements["442714003"] == codes.DECREASE.value
+
+
 def test_what_was_not_there_has_no_relative_change() -> None:
     """Nothing is divided by zero."""
     report = written(CASES["all new"])

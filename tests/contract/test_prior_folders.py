@@ -68,7 +68,11 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     left = output / "earlier-9" / "report.dcm"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"of an earlier run")
-    priors = [stranger, first[0].parent, same_study, folder / "nothing", future]
+    broken = changed(first, folder / "broken", AcquisitionDate="19981231", StudyInstanceUID="1.2.3.4.7")
+    for path in sorted(broken.iterdir(), key=lambda one: int(one.stem))[20:30]:
+        path.unlink()
+    sibling = changed(first, folder / "sibling", AcquisitionDate="19991231", SeriesInstanceUID="1.2.3.4.8")
+    priors = [stranger, first[0].parent, same_study, folder / "nothing", future, broken, sibling]
     settings = load_settings(None, {})
     result = analyse_folder(second[0].parent, output, "densitometry", settings, priors=priors)
     return Compared(pair, result, output)
@@ -79,7 +83,7 @@ def test_the_earlier_scan_of_the_patient_is_compared(compared: Compared) -> None
     comparison = compared.result["comparison"]
     assert comparison["course"] == "progression"
     assert comparison["days"] == 90
-    earlier = compared.dataset("earlier-1", "segmentation.dcm")
+    earlier = compared.dataset("earlier-3", "segmentation.dcm")
     assert comparison["prior"]["study_instance_uid"] == earlier.StudyInstanceUID
     assert json.loads((compared.output / "result.json").read_text())["comparison"] == comparison
 
@@ -91,12 +95,20 @@ def test_the_earlier_scan_of_the_patient_is_compared(compared: Compared) -> None
         "Earlier scan 3 was not compared: it is of the same study.",
         "Earlier scan 4 was not compared: no CT images to analyse",
         "Earlier scan 5 was not compared: it is dated later.",
+        "An earlier scan was not compared, because it cannot be analysed: ",
     ],
 )
 def test_another_one_is_not_and_the_result_says_why(compared: Compared, reason: str) -> None:
     """It is analysed all the same; nothing of the other person is in it."""
     assert any(remark.startswith(reason) for remark in compared.result["remarks"])
-    assert len(compared.result["comparison"]["history"]) == 2
+    assert len(compared.result["comparison"]["history"]) == 3
+
+
+def test_earlier_scans_are_compared_with_each_other_by_the_same_rules(compared: Compared) -> None:
+    """One of the same study is not; it is in the history of the current scan all the same."""
+    then = json.loads((compared.output / "earlier-3" / "result.json").read_text())
+    assert then["comparison"] is None
+    assert then["status"] == "analysed"
 
 
 def test_what_is_cited_of_the_earlier_scan_is_there(compared: Compared) -> None:
@@ -109,7 +121,7 @@ def test_what_is_cited_of_the_earlier_scan_is_there(compared: Compared) -> None:
         for one in series.ReferencedSOPSequence
     }
     written = {
-        str(compared.dataset("earlier-1", name).SOPInstanceUID) for name in ("segmentation.dcm", "report.dcm")
+        str(compared.dataset("earlier-3", name).SOPInstanceUID) for name in ("segmentation.dcm", "report.dcm")
     }
     assert cited == written
 
@@ -118,7 +130,7 @@ def test_a_lesion_has_one_tracking_uid_in_both_segmentations(compared: Compared)
     """Those that were there before bear it on; each segmentation has no UID twice."""
     before, now = (
         [str(one.TrackingUID) for one in compared.dataset(*parts).SegmentSequence if "TrackingUID" in one]
-        for parts in (("earlier-1", "segmentation.dcm"), ("segmentation.dcm",))
+        for parts in (("earlier-3", "segmentation.dcm"), ("segmentation.dcm",))
     )
     tracked = {one["tracking_uid"] for one in compared.result["comparison"]["lesions"] if one["tracking_uid"]}
     assert len(set(before)) == len(before)

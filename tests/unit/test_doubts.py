@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -38,6 +38,26 @@ def test_two_scans_of_the_same_lungs_may_be_compared() -> None:
     assert doubt(prior, current) == ""
     assert doubt(prior, with_left_lung(current, 0.9)) == ""
     assert doubt(*pair(WHOLE, Chest([LARGE], stretch=0.8))) == ""
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "is_known"),
+    [
+        (datetime(2026, 3, 1), datetime(2026, 3, 1), False),
+        (datetime(2026, 3, 1), datetime(2026, 3, 1, 10, 30), False),
+        (datetime(2026, 3, 1, 9), datetime(2026, 3, 1, 10, 30), True),
+        (datetime(2026, 3, 1), datetime(2026, 3, 2), True),
+    ],
+)
+def test_two_studies_of_one_date_without_a_time_have_no_order(
+    then: datetime, now: datetime, is_known: bool
+) -> None:
+    """Each would be the earlier one of the other, and one of the two changes the wrong way round."""
+    prior, current = WHOLE.point(1, then), WHOLE.point(2, now)
+    assert (doubt(prior, current) == "") == is_known
+    study_uid = prior.facts.study_instance_uid
+    of_one_study = replace(current, facts=replace(current.facts, study_instance_uid=study_uid))
+    assert doubt(prior, of_one_study) == ""
 
 
 @pytest.mark.parametrize("swapped", [False, True])
