@@ -1,4 +1,4 @@
-"""Looks for earlier scans in one PACS: a service that asks, fetches, and tells when all of it is analysed."""
+"""Looks for earlier scans in one PACS: a service that asks for them and fetches them."""
 
 from __future__ import annotations
 
@@ -84,10 +84,7 @@ class PriorSeeker:
         self._now = now
 
     def step(self) -> int:
-        """End what has arrived, then ask for one thing; return how much was done."""
-        settled = prior_arrivals.settle(self._ledger, self._peer.name, self._now())
-        if settled:
-            self._wake_worker()
+        """Ask for one thing; return how much was done."""
         limits = self._settings.comparison
         claimed = prior_searches.claim(
             self._ledger,
@@ -97,7 +94,7 @@ class PriorSeeker:
             now=self._now(),
         )
         if claimed is None:
-            return settled
+            return 0
         try:
             if claimed.is_listed:
                 self._fetch_next(claimed)
@@ -109,7 +106,7 @@ class PriorSeeker:
             log = self._log(claimed)
             log.error("prior_search_broke", exc_info=True)
             self._fail(claimed, f"internal error: {type(error).__name__}")
-        return settled + 1
+        return 1
 
     def _list(self, claimed: ClaimedSearch) -> None:
         """Ask which earlier scans there are."""

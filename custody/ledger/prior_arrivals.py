@@ -201,15 +201,18 @@ def _settle(ledger: Ledger, search_id: str, now: float) -> int:
     with ledger.write() as connection:
         if not _is_over(connection, search_id, now):
             return 0
+        # Another machine may be ending it this moment: its current scan is analysed again once.
+        ended = connection.execute(
+            update(prior_search)
+            .where(prior_search.c.id == search_id, prior_search.c.state == PriorSearchState.ARRIVING.value)
+            .values(state=PriorSearchState.DONE.value, ended_at=now)
+        )
+        if ended.rowcount == 0:
+            return 0
         search = _search(connection, search_id)
         newest = _newest_end(connection, search)
         for one in _series_of(connection, search_id):
             add_notes(connection, search_id, _notes_of(connection, search, one))
-        connection.execute(
-            update(prior_search)
-            .where(prior_search.c.id == search_id)
-            .values(state=PriorSearchState.DONE.value, ended_at=now)
-        )
         analysed = search.job_state == JobState.ANALYSED.value
         if analysed and newest is not None and newest >= search.started_at:
             _queue_again(connection, search, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from custody.ledger.tables import (
 from custody.spool import Spool
 from scp.completion import Completion, destinations
 from scp.prior_seeker import PriorSeeker
+from scp.prior_settling import PriorSettling
 from scp.reception import Reception
 from tests.helpers.archive import ListingPacs, filed, listing
 from tests.helpers.archive import series as listed_series
@@ -107,12 +109,20 @@ class Bench:
         Completion(self.settings, self.ledger, self._holdings, self.clock).step()
 
     def seek(self, times: int = 20) -> int:
-        """Let the seeker work until there is nothing more to do; return how many steps did something."""
+        """Let the services work until there is nothing more to do; return how many turns did something."""
+        seeker = self.seeker()
+        return next((number for number in range(times) if not self.settle() + seeker.step()), times)
+
+    def seeker(self) -> PriorSeeker:
+        """Return the service that asks the PACS."""
         taking = Reception(self._spool, self.ledger, now=self.clock)
-        seeker = PriorSeeker(
+        return PriorSeeker(
             self.settings, self.asked, self.ledger, self._holdings, taking, "seeker", self.clock
         )
-        return next((number for number in range(times) if not seeker.step()), times)
+
+    def settle(self) -> int:
+        """End the searches of which all that came is analysed; return how many there were."""
+        return PriorSettling(self.settings, self.ledger, self.clock).step()
 
     def claim(self) -> ClaimedJob | None:
         """Claim the next job as a worker."""
@@ -248,6 +258,42 @@ def test_a_scan_waits_no_longer_than_configured_and_is_analysed_again(bench: Any
         at.finish(again)
         assert at.seek() == 0
         assert at.claim() is None
+
+
+def test_a_slow_retrieval_holds_up_no_other_scan(bench: Any) -> None:
+    """While the PACS takes its time over one patient's scan, that of another one is analysed and compared."""
+    with bench() as at:
+        at.hold(earlier())
+        at.send(scan("now"))
+        at.seal()
+        at.seek()
+        at.seal()
+        prior = at.claim()
+        asked, goes_on = threading.Event(), threading.Event()
+
+        def slowly(event: Any) -> Iterator[Any]:
+            asked.set()
+            goes_on.wait(30)
+            yield from at.bring(event)
+
+        at.pacs.move = slowly
+        at.hold(earlier("other", PatientID="P-2"), PatientID="P-2")
+        at.send(scan("other now", PatientID="P-2"))
+        at.seal()
+        seeker = at.seeker()
+        assert seeker.step() == 1  # listed
+        fetching = threading.Thread(target=seeker.step)
+        fetching.start()
+        try:
+            assert asked.wait(10)
+            at.finish(prior)
+            assert at.settle() == 1
+            assert at.claim().key.study_instance_uid == derived_uid("now")
+            assert fetching.is_alive()
+        finally:
+            goes_on.set()
+            fetching.join(30)
+        assert [row.state for row in at.rows(prior_series)] == ["came", "came"]
 
 
 def test_what_is_here_already_is_not_fetched_again(bench: Any) -> None:
