@@ -18,19 +18,16 @@ from core.log import get_logger
 from core.patient import Person
 from custody.doorbell import ring
 from custody.holdings import Holdings
-from custody.ledger import Ledger, instances, new_id, prior_arrivals, prior_searches, reception
-from custody.ledger.prior_searches import ClaimedSearch, WantedSeries
-from custody.ledger.prior_waits import PRIORS_SOURCE
-from custody.ledger.reception import Caller
+from custody.ledger import Ledger, instances, prior_arrivals, prior_searches
+from custody.ledger.prior_searches import ClaimedSearch
 from scp.answer_values import studied_at, text_of
 from scp.completion import WORKER_BELL
 from scp.prior_choice import SeriesLike
 from scp.prior_patient import CurrentScan
 from scp.prior_query import PriorCandidates, find_priors
-from scp.prior_reception import header_of, uids_in
 from scp.prior_retrieval import retrieve
-from scp.receiver import HEARTBEAT_S
-from scp.reception import Reception, StoreRequest
+from scp.prior_visit import PriorVisit
+from scp.reception import Reception
 from scp.retrieval import SeriesToFetch
 
 #: Beyond the time that a step may take.
@@ -141,11 +138,10 @@ class PriorSeeker:
             prior_searches.all_fetched(self._ledger, claimed, self._now())
             return
         asked_at = self._now()
-        visit = _Visit(self._ledger, self._taking, self._peer, wanted, self._owner, self._now)
         asked = SeriesToFetch(wanted.study_instance_uid, wanted.series_instance_uid, wanted.message_id)
         within_s = self._settings.comparison.retrieve_within_s
-        outcome = retrieve(self._settings, self._peer, asked, within_s=within_s, take=visit.take)
-        visit.end()
+        with PriorVisit(self._ledger, self._taking, self._peer, wanted, self._owner, self._now) as visit:
+            outcome = retrieve(self._settings, self._peer, asked, within_s=within_s, take=visit.take)
         log = self._log(claimed)
         log.info("prior_fetched", images=outcome.arrived, failed=outcome.failed, reason=outcome.reason)
         prior_searches.fetched(
@@ -192,45 +188,3 @@ def current_scan(header: Dataset) -> CurrentScan:
     person = Person(*(text_of(header, keyword) for keyword in _HEADER[1:5]))
     like = SeriesLike(text_of(header, "SeriesDescription"), facts.kernel)
     return CurrentScan(person, text_of(header, "StudyInstanceUID"), scanned_at, like)
-
-
-class _Visit:
-    """An association on which images come by C-GET, recorded as if a sender had opened it."""
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        taking: Reception,
-        peer: DimsePeerSettings,
-        wanted: WantedSeries,
-        process: str,
-        now: Callable[[], float],
-    ) -> None:
-        self._ledger = ledger
-        self._taking = taking
-        self._peer = peer
-        self._wanted = (wanted.study_instance_uid, wanted.series_instance_uid)
-        self._process = process
-        self._now = now
-        self._caller: Caller | None = None
-        self._said_at = 0.0
-
-    def take(self, request: StoreRequest) -> None:
-        """Keep one image; one that was not asked for is refused."""
-        header = header_of(request)
-        if header is None or uids_in(header) != self._wanted:
-            raise NodeError("an image of another series came than was asked for")
-        now = self._now()
-        if self._caller is None:
-            self._caller = Caller(new_id(), PRIORS_SOURCE, self._peer.ae_title, self._peer.host[:64])
-            reception.open_association(self._ledger, self._caller, self._process, now)
-            self._said_at = now
-        elif now - self._said_at >= HEARTBEAT_S:
-            reception.heartbeat_associations(self._ledger, [self._caller.association_id], now)
-            self._said_at = now
-        self._taking.take(request, self._caller)
-
-    def end(self) -> None:
-        """Close it, as one that brings no more: what is missing is not asked for again."""
-        if self._caller is not None:
-            reception.close_association(self._ledger, self._caller.association_id, "released", self._now())

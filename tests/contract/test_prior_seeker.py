@@ -33,6 +33,7 @@ from custody.ledger.tables import (
     series_source,
 )
 from custody.spool import Spool
+from scp import prior_visit
 from scp.completion import Completion, destinations
 from scp.prior_seeker import PriorSeeker
 from scp.prior_settling import PriorSettling
@@ -106,7 +107,11 @@ class Bench:
         """Let the quiet time pass and seal what is complete."""
         until(lambda: all(row.closed_at for row in self.rows(association)))
         self.clock.advance(QUIET_S + 0.1)
-        Completion(self.settings, self.ledger, self._holdings, self.clock).step()
+        self.complete()
+
+    def complete(self) -> int:
+        """Seal what is complete now; return how many series."""
+        return Completion(self.settings, self.ledger, self._holdings, self.clock).step()
 
     def seek(self, times: int = 20) -> int:
         """Let the services work until there is nothing more to do; return how many turns did something."""
@@ -296,6 +301,34 @@ def test_a_slow_retrieval_holds_up_no_other_scan(bench: Any) -> None:
         assert [row.state for row in at.rows(prior_series)] == ["came", "came"]
 
 
+def test_a_pause_between_two_images_is_not_the_end_of_a_series(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By C-GET from a tape, minutes apart: the association counts as open, and the scan is sealed whole."""
+    monkeypatch.setattr(prior_visit, "HEARTBEAT_S", 0.02)
+    sealed_in_between: list[int] = []
+    with bench(priors_by="get") as at:
+
+        def slowly() -> Iterator[Dataset]:
+            for number, image in enumerate(at.held[0]):
+                if number == 2:
+                    at.clock.advance(300)
+                    until(lambda: _heard_of(at, "PACS") == at.clock.now)
+                    sealed_in_between.append(at.complete())
+                yield image
+
+        at.hold(earlier())
+        at.send(scan("now"))
+        at.seal()
+        at.pacs.get = slowly
+        at.seek()
+        at.seal()
+        assert sealed_in_between == [0]
+        (prior,) = [one for _row, one in _jobs(at) if one.purpose == "prior"]
+        assert (prior.generation, prior.evidence.split(";")[0]) == (1, "4 images")
+        assert {row.ended for row in at.rows(association)} == {"released"}
+
+
 def test_what_is_here_already_is_not_fetched_again(bench: Any) -> None:
     """A scan that was analysed here before needs no PACS; the current one does not wait for it."""
     with bench() as at:
@@ -462,6 +495,12 @@ def test_forgetting_a_patient_forgets_the_searches(bench: Any) -> None:
             for row in at.rows(series):
                 forgetting.delete_series(connection, row.id)
         assert at.rows(prior_search) == at.rows(prior_series) == at.rows(job) == []
+
+
+def _heard_of(at: Bench, calling: str) -> float:
+    """Return when an open association of a caller gave a sign of life last; 0 where there is none."""
+    of_caller = [one for one in at.rows(association) if one.calling_ae_title == calling]
+    return max((one.heartbeat_at for one in of_caller if one.closed_at is None), default=0.0)
 
 
 def _jobs(at: Bench) -> list[tuple[Any, Any]]:
