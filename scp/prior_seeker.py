@@ -18,22 +18,26 @@ from core.log import get_logger
 from core.patient import Person
 from custody.doorbell import ring
 from custody.holdings import Holdings
-from custody.ledger import Ledger, instances, prior_arrivals, prior_searches
-from custody.ledger.prior_searches import ClaimedSearch
+from custody.ledger import Ledger, instances, prior_claims, prior_searches
+from custody.ledger.prior_claims import ClaimedSearch
+from custody.ledger.prior_searches import WantedSeries
 from scp.answer_values import studied_at, text_of
 from scp.completion import WORKER_BELL
 from scp.prior_choice import SeriesLike
 from scp.prior_patient import CurrentScan
 from scp.prior_query import PriorCandidates, find_priors
 from scp.prior_retrieval import retrieve
-from scp.prior_visit import PriorVisit
+from scp.prior_visit import PASSING, PriorVisit
 from scp.reception import Reception
-from scp.retrieval import SeriesToFetch
+from scp.retrieval import Retrieval, SeriesToFetch
 
 #: Beyond the time that a step may take.
 _LEASE_MARGIN_S = 60.0
-#: Between two attempts to ask a PACS that gave no list.
+#: Between two attempts while the scan waits; afterwards as long as it has been late, up to the longest.
 _ASK_AGAIN_AFTER_S = 10.0
+_LONGEST_PAUSE_S = 600.0
+#: What broke off so often without a word is not begun once more: it may be what kills the process.
+_MOST_ATTEMPTS = 3
 _HEADER = [
     "SpecificCharacterSet",
     "PatientID",
@@ -79,11 +83,20 @@ class PriorSeeker:
         self._taking = taking
         self._owner = owner
         self._now = now
+        #: A search that cannot go on now, and why, until the ledger has that.
+        self._waiting: tuple[ClaimedSearch, str] | None = None
 
     def step(self) -> int:
-        """Ask for one thing; return how much was done."""
+        """Ask for one thing; return how much was done.
+
+        Raises
+        ------
+        SpoolError
+            The ledger takes nothing. What could not be recorded of a search that waits is in the next step.
+        """
+        self._let_wait()
         limits = self._settings.comparison
-        claimed = prior_searches.claim(
+        claimed = prior_claims.claim(
             self._ledger,
             self._peer.name,
             self._owner,
@@ -93,17 +106,42 @@ class PriorSeeker:
         if claimed is None:
             return 0
         try:
-            if claimed.is_listed:
-                self._fetch_next(claimed)
-            else:
-                self._list(claimed)
+            self._work_on(claimed)
+        except PASSING as error:
+            self._waiting = claimed, str(error)
+            self._let_wait()
         except NodeError as error:
-            self._fail(claimed, str(error))
+            self._give_up(claimed, str(error))
         except Exception as error:
             log = self._log(claimed)
             log.error("prior_search_broke", exc_info=True)
-            self._fail(claimed, f"internal error: {type(error).__name__}")
+            self._give_up(claimed, f"internal error: {type(error).__name__}")
         return 1
+
+    def _work_on(self, claimed: ClaimedSearch) -> None:
+        if self._now() > claimed.of_use_until:
+            self._give_up(claimed, "this node did not get to it in time")
+        elif claimed.is_listed:
+            self._fetch_next(claimed)
+        elif claimed.attempt > _MOST_ATTEMPTS:
+            self._give_up(claimed, _broke_off())
+        else:
+            self._list(claimed)
+
+    def _let_wait(self) -> None:
+        """Put off a search that cannot go on now, or give it up where its job would profit no more."""
+        if self._waiting is None:
+            return
+        claimed, reason = self._waiting
+        now = self._now()
+        late_s = now - claimed.waited_for_until
+        due_at = now + min(max(late_s, _ASK_AGAIN_AFTER_S), _LONGEST_PAUSE_S)
+        if due_at < claimed.of_use_until:
+            prior_claims.put_off(self._ledger, claimed, due_at, now)
+            self._log(claimed).warning("prior_search_waits", reason=reason, next_attempt_in_s=due_at - now)
+        else:
+            self._give_up(claimed, reason)
+        self._waiting = None
 
     def _list(self, claimed: ClaimedSearch) -> None:
         """Ask which earlier scans there are."""
@@ -122,9 +160,9 @@ class PriorSeeker:
         if found.candidates or found.complete:
             self._listed(claimed, found)
         elif again_at < claimed.waited_for_until:
-            prior_searches.put_off(self._ledger, claimed, again_at, self._now())
+            prior_claims.put_off(self._ledger, claimed, again_at, self._now())
         else:
-            prior_searches.fail(self._ledger, claimed, found.notes, self._now())
+            prior_searches.give_up(self._ledger, claimed, found.notes, self._now())
             self._wake_worker()
 
     def _listed(self, claimed: ClaimedSearch, found: PriorCandidates) -> None:
@@ -137,29 +175,31 @@ class PriorSeeker:
         if wanted is None:
             prior_searches.all_fetched(self._ledger, claimed, self._now())
             return
-        asked_at = self._now()
+        if claimed.attempt > _MOST_ATTEMPTS:
+            self._fetched(claimed, wanted, Retrieval(wanted.message_id, reason=_broke_off()))
+            return
         asked = SeriesToFetch(wanted.study_instance_uid, wanted.series_instance_uid, wanted.message_id)
         within_s = self._settings.comparison.retrieve_within_s
         with PriorVisit(self._ledger, self._taking, self._peer, wanted, self._owner, self._now) as visit:
             outcome = retrieve(self._settings, self._peer, asked, within_s=within_s, take=visit.take)
-        log = self._log(claimed)
-        log.info("prior_fetched", images=outcome.arrived, failed=outcome.failed, reason=outcome.reason)
+        if visit.hindrance is not None:
+            raise visit.hindrance
+        self._fetched(claimed, wanted, outcome)
+
+    def _fetched(self, claimed: ClaimedSearch, wanted: WantedSeries, outcome: Retrieval) -> None:
+        self._log(claimed).info(
+            "prior_fetched", images=outcome.arrived, failed=outcome.failed, reason=outcome.reason
+        )
+        came = outcome.arrived > 0 or outcome.reason is None
         prior_searches.fetched(
-            self._ledger,
-            claimed,
-            wanted,
-            # A PACS need not count what it sends (PS3.4 C.4.2.1.6), nor have sent it when it says so.
-            came=outcome.arrived > 0
-            or outcome.reason is None
-            or prior_arrivals.has_come(self._ledger, claimed.patient_digest, wanted, asked_at),
-            reason=outcome.reason,
-            now=self._now(),
+            self._ledger, claimed, wanted, came=came, reason=outcome.reason, now=self._now()
         )
 
-    def _fail(self, claimed: ClaimedSearch, reason: str) -> None:
+    def _give_up(self, claimed: ClaimedSearch, reason: str) -> None:
         self._log(claimed).warning("prior_search_failed", reason=reason)
-        note = f"Earlier scans could not be looked for in {self._peer.name}: {reason}."
-        prior_searches.fail(self._ledger, claimed, [note], self._now())
+        what = "fetched from" if claimed.is_listed else "looked for in"
+        note = f"Earlier scans could not be {what} {self._peer.name}: {reason}."
+        prior_searches.give_up(self._ledger, claimed, [note], self._now())
         self._wake_worker()
 
     def _current(self, claimed: ClaimedSearch) -> CurrentScan:
@@ -177,6 +217,10 @@ class PriorSeeker:
 
     def _log(self, claimed: ClaimedSearch) -> Any:
         return get_logger(peer=self._peer.name, job=claimed.job_id, attempt=claimed.attempt)
+
+
+def _broke_off() -> str:
+    return f"it broke off {_MOST_ATTEMPTS} times without an answer"
 
 
 def current_scan(header: Dataset) -> CurrentScan:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from config import DimsePeerSettings
-from core.errors import NodeError
+from core.errors import LedgerUnavailable, NodeError, SpoolFull, StorageUnreachable
 from core.log import get_logger
 from custody.ledger import Ledger, new_id, reception
 from custody.ledger.prior_searches import WantedSeries
@@ -17,6 +17,9 @@ from custody.ledger.reception import Caller
 from scp.prior_reception import header_of, uids_in
 from scp.receiver import HEARTBEAT_S
 from scp.reception import Reception, StoreRequest
+
+#: What passes without the PACS: nothing is wrong with what it has, and it may be asked again.
+PASSING = (LedgerUnavailable, SpoolFull, StorageUnreachable)
 
 
 class PriorVisit:
@@ -35,6 +38,11 @@ class PriorVisit:
         Identity of this process in the ledger.
     now
         Clock, seconds since 1970 UTC.
+
+    Attributes
+    ----------
+    hindrance
+        Why an image could not be kept, where that passes; None where there was nothing of that kind.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class PriorVisit:
         self._wanted = (wanted.study_instance_uid, wanted.series_instance_uid)
         self._process = process
         self._now = now
+        self.hindrance: NodeError | None = None
         self._caller: Caller | None = None
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, name=f"priors-heart-{peer.name}", daemon=True)
@@ -62,12 +71,13 @@ class PriorVisit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it, as one that brings no more: what is missing is not asked for again."""
+        """Close it; as one that was cut off where what is missing will be asked for again."""
         if self._caller is None:
             return
         self._over.set()
         self._heart.join()
-        reception.close_association(self._ledger, self._caller.association_id, "released", self._now())
+        ended = "released" if self.hindrance is None else "aborted"
+        reception.close_association(self._ledger, self._caller.association_id, ended, self._now())
 
     def take(self, request: StoreRequest) -> None:
         """Keep one image; one that was not asked for is refused.
@@ -80,7 +90,11 @@ class PriorVisit:
         header = header_of(request)
         if header is None or uids_in(header) != self._wanted:
             raise NodeError("an image of another series came than was asked for")
-        self._taking.take(request, self._caller or self._opened())
+        try:
+            self._taking.take(request, self._caller or self._opened())
+        except PASSING as error:
+            self.hindrance = error
+            raise
 
     def _opened(self) -> Caller:
         caller = Caller(new_id(), PRIORS_SOURCE, self._peer.ae_title, self._peer.host[:64])

@@ -11,7 +11,7 @@ from core.errors import NodeError
 from custody.ledger import merges
 from custody.ledger.again import Order, analyse_again
 from custody.ledger.engine import Ledger
-from custody.ledger.prior_searches import WantedSeries, add_notes
+from custody.ledger.prior_searches import add_notes
 from custody.ledger.states import (
     FINAL_JOB_STATES,
     PRIOR_SEARCH_UNDER_WAY,
@@ -101,22 +101,6 @@ def is_expected(ledger: Ledger, image: Arriving, now: float) -> bool:
     with ledger.read() as connection:
         patients = set(connection.execute(found).scalars())
         return bool(patients) and bool(patients & merges.same_patient(connection, image.patient_digest))
-
-
-def has_come(ledger: Ledger, patient_digest: str, wanted: WantedSeries, since: float) -> bool:
-    """Tell whether anything of a series came since then, whatever the PACS counted."""
-    found = (
-        select(series.c.id)
-        .where(
-            series.c.study_instance_uid == wanted.study_instance_uid,
-            series.c.series_instance_uid == wanted.series_instance_uid,
-            series.c.patient_digest == patient_digest,
-            series.c.last_received_at >= since,
-        )
-        .limit(1)
-    )
-    with ledger.read() as connection:
-        return connection.execute(found).first() is not None
 
 
 def tell_of_stranger(ledger: Ledger, image: Arriving) -> None:
