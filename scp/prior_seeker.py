@@ -18,7 +18,7 @@ from core.log import get_logger
 from core.patient import Person
 from custody.doorbell import ring
 from custody.holdings import Holdings
-from custody.ledger import Ledger, instances, prior_claims, prior_searches
+from custody.ledger import Ledger, instances, prior_claims, prior_searches, switches
 from custody.ledger.prior_claims import ClaimedSearch
 from custody.ledger.prior_searches import WantedSeries
 from scp.answer_values import studied_at, text_of
@@ -102,6 +102,8 @@ class PriorSeeker:
             self._owner,
             lease_s=max(limits.query_within_s, limits.retrieve_within_s) + _LEASE_MARGIN_S,
             now=self._now(),
+            # What it brings would be refused. A list brings nothing, and ends the wait of most scans.
+            may_fetch=not switches.is_on(self._ledger, switches.DRAINING),
         )
         if claimed is None:
             return 0
@@ -170,7 +172,16 @@ class PriorSeeker:
         prior_searches.listed(self._ledger, claimed, series, found.notes, self._now())
 
     def _fetch_next(self, claimed: ClaimedSearch) -> None:
-        """Fetch one earlier scan."""
+        """Fetch one earlier scan.
+
+        Raises
+        ------
+        NodeError
+            Images cannot be kept now, whatever the PACS makes of that: of what is refused at the listener it
+            knows no more than that it could not send it.
+        """
+        if claimed.to_fetch:
+            self._taking.require_open()
         wanted = prior_searches.next_wanted(self._ledger, claimed, self._now())
         if wanted is None:
             prior_searches.all_fetched(self._ledger, claimed, self._now())
@@ -184,6 +195,8 @@ class PriorSeeker:
             outcome = retrieve(self._settings, self._peer, asked, within_s=within_s, take=visit.take)
         if visit.hindrance is not None:
             raise visit.hindrance
+        if outcome.reason is not None:
+            self._taking.require_open()
         self._fetched(claimed, wanted, outcome)
 
     def _fetched(self, claimed: ClaimedSearch, wanted: WantedSeries, outcome: Retrieval) -> None:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from config import DimsePeerSettings
-from core.errors import LedgerUnavailable, NodeError, SpoolFull, StorageUnreachable
+from core.errors import Draining, LedgerUnavailable, NodeError, SpoolFull, StorageUnreachable
 from core.log import get_logger
 from custody.ledger import Ledger, new_id, reception
 from custody.ledger.prior_searches import WantedSeries
@@ -19,7 +19,7 @@ from scp.receiver import HEARTBEAT_S
 from scp.reception import Reception, StoreRequest
 
 #: What passes without the PACS: nothing is wrong with what it has, and it may be asked again.
-PASSING = (LedgerUnavailable, SpoolFull, StorageUnreachable)
+PASSING = (Draining, LedgerUnavailable, SpoolFull, StorageUnreachable)
 
 
 class PriorVisit:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, not_, or_, select, update
 
 from custody.ledger.engine import Ledger
 from custody.ledger.leases import end_leases
 from custody.ledger.states import JobState, PriorSearchState, PriorSeriesState
-from custody.ledger.tables import job, prior_search, series
+from custody.ledger.tables import job, prior_search, prior_series, series
 
 #: A result that comes so long after the scan is of use to whoever reads it, even as the second one.
 _OF_USE_FOR_S = 86_400.0
@@ -32,8 +32,8 @@ class ClaimedSearch:
         Of the current scan.
     entered_at, waited_for_until
         Since when it is searched, and when its job no longer waits, seconds since 1970 UTC.
-    is_listed
-        Whether the PACS has answered which scans there are.
+    is_listed, to_fetch
+        Whether the PACS has answered which scans there are, and whether one of them has to be fetched.
     """
 
     id: str
@@ -47,6 +47,7 @@ class ClaimedSearch:
     entered_at: float
     waited_for_until: float
     is_listed: bool
+    to_fetch: bool
 
     @property
     def of_use_until(self) -> float:
@@ -54,11 +55,27 @@ class ClaimedSearch:
         return max(self.waited_for_until, self.entered_at + _OF_USE_FOR_S)
 
 
-def claim(ledger: Ledger, peer: str, owner: str, *, lease_s: float, now: float) -> ClaimedSearch | None:
+def claim(
+    ledger: Ledger, peer: str, owner: str, *, lease_s: float, now: float, may_fetch: bool = True
+) -> ClaimedSearch | None:
     """Take the next search in a PACS that is due, or whose owner let its lease run out.
 
     One for a job whose images are still on their way to shared storage is left: nobody could read them.
+
+    Parameters
+    ----------
+    ledger, peer, owner
+        Where, and who claims it.
+    lease_s, now
+        For how long, and the time, seconds since 1970 UTC.
+    may_fetch
+        Whether one is taken of which something is to be fetched next.
     """
+    to_fetch = (
+        select(prior_series.c.id)
+        .where(prior_series.c.search_id == prior_search.c.id, prior_series.c.state.in_(TO_BE_FETCHED))
+        .exists()
+    )
     due = or_(
         and_(prior_search.c.state == PriorSearchState.DUE.value, prior_search.c.due_at <= now),
         and_(prior_search.c.state == PriorSearchState.ASKED.value, prior_search.c.lease_until < now),
@@ -71,10 +88,12 @@ def claim(ledger: Ledger, peer: str, owner: str, *, lease_s: float, now: float) 
                 job.c.generation,
                 series.c.study_instance_uid,
                 series.c.patient_digest,
+                to_fetch.label("to_fetch"),
             )
             .join_from(prior_search, job)
             .join(series, series.c.id == job.c.series_id)
             .where(prior_search.c.peer == peer, due, job.c.state != JobState.PUBLISHING.value)
+            .where(*(() if may_fetch else (not_(to_fetch),)))
             .order_by(job.c.lane, prior_search.c.due_at, prior_search.c.id)
             .limit(1)
             .with_for_update(of=prior_search, skip_locked=True)
@@ -106,6 +125,7 @@ def claim(ledger: Ledger, peer: str, owner: str, *, lease_s: float, now: float) 
             entered_at=row.created_at,
             waited_for_until=row.created_at + row.wait_s,
             is_listed=row.listed_at is not None,
+            to_fetch=bool(row.to_fetch),
         )
 
 
