@@ -36,6 +36,7 @@ from scp.completion import SHELVING_BELL, Completion
 from scp.courier import Courier, lane_name
 from scp.prior_rules import seeking_lane
 from scp.prior_seeker import PriorSeeker
+from scp.prior_settling import SETTLING_LANE, PriorSettling
 from scp.receiver import COMPLETION_BELL, Receiver
 from scp.reception import Reception
 
@@ -152,6 +153,9 @@ class Node:
             owner = f"{self._process(Role.RECEIVE)}-{peer.name}"[:64]
             seeker = PriorSeeker(self._settings, peer, ledger, holdings, taking, owner)
             self._loops.append(self._loop(seeking_lane(peer.name), _busy(seeker.step), _COURIER_POLL_S))
+        if self._settings.prior_peers:
+            settling = PriorSettling(self._settings, ledger)
+            self._loops.append(self._loop(SETTLING_LANE, _busy(settling.step), _COURIER_POLL_S))
 
     def _flushing(self, ledger: Ledger, spool: Spool) -> Callable[[str], bool]:
         """Return what is to be done before the images of a series are relied upon."""

@@ -17,7 +17,7 @@ from custody.ledger import (
     deliveries,
     incidents,
     jobs,
-    prior_searches,
+    prior_claims,
     reception,
 )
 from custody.ledger.clock import pull_back
@@ -45,7 +45,7 @@ def recover(ledger: Ledger, spool: Spool, settings: Settings, roles: Collection[
         if not ledger.shared:
             reception.adopt_rows(ledger, node_name(settings))
         found["commitment_requests_released"] = commitment_requests.release_owners(ledger, dead, now)
-        found["prior_searches_released"] = prior_searches.release_owners(ledger, dead, now)
+        found["prior_searches_released"] = prior_claims.release_owners(ledger, dead, now)
         found |= _swept(ledger, spool, settings, now)
         late_flush = LateFlush(ledger, spool, node_name(settings))
         found["files_not_on_disk"] = late_flush.take_up(goes_on=settings.reception.flushes_late)

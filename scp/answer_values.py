@@ -25,6 +25,14 @@ def text_of(answer: Dataset, keyword: str) -> str:
     return texts[0] if len(texts) == 1 else ""
 
 
+def whole_text_of(answer: Dataset, keyword: str) -> str:
+    """Return all values as one text (PS3.5 6.2), to compare by; empty where there is none or it is damaged.
+
+    What has several values is not taken for what has none.
+    """
+    return "\\".join(texts_of(answer, keyword))
+
+
 def number_of(answer: Dataset, keyword: str) -> int | None:
     """Return a whole number that is not negative; None where there is none."""
     text = text_of(answer, keyword)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    StudyRootQueryRetrieveInformationModelFind,
-)
 
 from config import DimsePeerSettings, Settings
-from core.errors import PeerRefused, PeerUnreachable
-from scp.requestor import open_association
+from core.errors import PeerUnreachable
+from scp.answer_values import whole_text_of
+from scp.limited import FIND_CONTEXTS, TimeLimit, find_all, limited_association
+from scp.requestor import longest_answer_s
 
-_MODEL = StudyRootQueryRetrieveInformationModelFind
-_PENDING = (0xFF00, 0xFF01)
 _WHAT = "C-FIND for the images of a series"
+#: For all series of a request. A claim on one lasts longer, and so does what a service may be without a turn.
+_WITHIN_S = 480.0
+#: Far more than a series has, and than a sender may ask about.
+_MOST_IMAGES = 100_000
 
 
 def listed(
@@ -41,59 +40,31 @@ def listed(
     Raises
     ------
     PeerUnreachable
-        No association for queries, or no answer in time.
+        No association for queries, or not all answers in time.
     PeerRefused
         A query did not end with success: then what was listed before proves nothing.
     """
-    contexts = [(_MODEL, ExplicitVRLittleEndian), (_MODEL, ImplicitVRLittleEndian)]
-    try:
-        with open_association(settings, peer, contexts) as association:
-            for study_uid, series_uid in series:
-                found = list(_matches(association, peer, study_uid, series_uid))
-                yield (study_uid, series_uid), dict(found)
-    except RuntimeError:  # pynetdicom's word for an association that ended
-        raise PeerUnreachable(f"{peer.name} ended the association during {_WHAT}") from None
+    limit = TimeLimit(_WITHIN_S)
+    with limited_association(settings, peer, FIND_CONTEXTS, limit) as association:
+        for study_uid, series_uid in series:
+            if limit.over:
+                raise PeerUnreachable(f"{peer.name} did not list {len(series)} series within {_WITHIN_S:g} s")
+            query = Dataset()
+            query.QueryRetrieveLevel = "IMAGE"
+            query.StudyInstanceUID, query.SeriesInstanceUID = study_uid, series_uid
+            query.SOPInstanceUID = query.SOPClassUID = query.InstanceAvailability = ""
+            own_limit = TimeLimit(min(longest_answer_s(settings), limit.left_s))
+            answers = find_all(association, peer.name, query, own_limit, at_most=_MOST_IMAGES, what=_WHAT)
+            matches = (_match(answer, study_uid, series_uid) for answer in answers)
+            yield (study_uid, series_uid), dict(match for match in matches if match is not None)
 
 
-def _matches(
-    association: Any, peer: DimsePeerSettings, study_uid: str, series_uid: str
-) -> Iterator[tuple[str, str]]:
-    query = Dataset()
-    query.QueryRetrieveLevel = "IMAGE"
-    query.StudyInstanceUID, query.SeriesInstanceUID = study_uid, series_uid
-    query.SOPInstanceUID = query.SOPClassUID = query.InstanceAvailability = ""
-    ended = False
-    for answer, identifier in association.send_c_find(query, _MODEL):
-        if "Status" not in answer:
-            raise PeerUnreachable(f"{peer.name} gave no answer to {_WHAT}")
-        if answer.Status in _PENDING:
-            if identifier is None:
-                raise PeerRefused(f"{peer.name} gave an answer to {_WHAT} that cannot be read")
-            match = _match(identifier, study_uid, series_uid)
-            if match is not None:
-                yield match
-        elif answer.Status == 0x0000:
-            ended = True
-        else:
-            raise PeerRefused(f"{peer.name} answered {_WHAT} with 0x{answer.Status:04X}", int(answer.Status))
-    if not ended:
-        raise PeerUnreachable(f"{peer.name} did not end its answer to {_WHAT}")
-
-
-def _match(identifier: Dataset, study_uid: str, series_uid: str) -> tuple[str, str] | None:
+def _match(answer: Dataset, study_uid: str, series_uid: str) -> tuple[str, str] | None:
     """Return instance and class of an answer that is of this series and names what can be had there."""
-    of_series = _text(identifier, "StudyInstanceUID") in ("", study_uid) and _text(
-        identifier, "SeriesInstanceUID"
+    of_series = whole_text_of(answer, "StudyInstanceUID") in ("", study_uid) and whole_text_of(
+        answer, "SeriesInstanceUID"
     ) in ("", series_uid)
-    uid = _text(identifier, "SOPInstanceUID")
-    if not of_series or not uid or _text(identifier, "InstanceAvailability") == "UNAVAILABLE":
+    uid = whole_text_of(answer, "SOPInstanceUID")
+    if not of_series or not uid or whole_text_of(answer, "InstanceAvailability") == "UNAVAILABLE":
         return None
-    return uid, _text(identifier, "SOPClassUID")
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    """Return a value without padding; empty where it is absent or damaged."""
-    try:
-        return str(dataset.get(keyword) or "").strip(" \0")
-    except Exception:  # noqa: BLE001 - pydicom raises many kinds of errors on damaged data
-        return ""
+    return uid, whole_text_of(answer, "SOPClassUID")

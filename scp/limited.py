@@ -10,12 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StudyRootQueryRetrieveInformationModelFind,
+)
 
 from config import DimsePeerSettings, Settings
-from core.errors import PeerUnreachable
+from core.errors import DeliveryError, PeerRefused, PeerUnreachable, TransferBroken
 from scp.requestor import open_association
 
+#: The information model of every query, and the presentation contexts that are proposed for it.
+FIND_MODEL = str(StudyRootQueryRetrieveInformationModelFind)
+FIND_CONTEXTS = ((FIND_MODEL, str(ExplicitVRLittleEndian)), (FIND_MODEL, str(ImplicitVRLittleEndian)))
 #: A peer that was sent C-CANCEL has so long to end its answers; then the association is aborted.
 GRACE_S = 2.0
 _PENDING = (0xFF00, 0xFF01)
@@ -132,30 +139,57 @@ class Found:
     more
         Whether there were more than were wanted.
     trouble
-        What ended the answers before their end, in the user's words; None where they are complete.
+        What ended the answers before their end, `PeerRefused` or `TransferBroken`; None where they are
+        complete.
     """
 
     matches: tuple[Dataset, ...] = ()
     unreadable: int = 0
     more: bool = False
-    trouble: str | None = None
+    trouble: DeliveryError | None = None
+
+
+def find_all(
+    association: Any, peer_name: str, query: Dataset, limit: TimeLimit, *, at_most: int, what: str
+) -> tuple[Dataset, ...]:
+    """Send C-FIND as `find` does, and return every answer: a part of them would prove nothing.
+
+    Raises
+    ------
+    TransferBroken
+        No answer in time, or none any more.
+    PeerRefused
+        It did not end with success, an answer cannot be read, or there are more than `at_most`.
+    """
+    found = find(association, peer_name, query, limit, at_most=at_most, what=what)
+    if found.unreadable:
+        raise PeerRefused(f"{peer_name} gave an answer to {what} that cannot be read")
+    if found.more:
+        raise PeerRefused(f"{peer_name} gave more than {at_most} answers to {what}")
+    if found.trouble is not None:
+        raise found.trouble
+    return found.matches
 
 
 def find(
-    association: Any, peer_name: str, query: Dataset, model: str, limit: TimeLimit, *, at_most: int
+    association: Any,
+    peer_name: str,
+    query: Dataset,
+    limit: TimeLimit,
+    *,
+    at_most: int,
+    what: str = "C-FIND",
 ) -> Found:
     """Send C-FIND and read its answers, but not more than so many and not for longer than the limit.
 
     Parameters
     ----------
     association
-        Established, with a context for `model`.
-    peer_name
-        For people.
+        Established, with a context for `FIND_MODEL`.
+    peer_name, what
+        Who is asked what, for people.
     query
         Identifier.
-    model
-        SOP Class UID of the information model.
     limit
         When it has to be over. Then, and after the last answer wanted, C-CANCEL is sent.
     at_most
@@ -164,13 +198,13 @@ def find(
     # It would convert every value for a log in which it may say nothing (`core.log`), and hold an answer with
     # a damaged one for no data set. The switch is global.
     _config.LOG_RESPONSE_IDENTIFIERS = False
-    reading = _Reading(peer_name, limit, at_most)
+    reading = _Reading(peer_name, what, limit, at_most)
     association.dimse_timeout = limit.wait_s()
     cancelled = False
     try:
         with (
-            cancelled_when_over(association, model, _MESSAGE_ID, limit),
-            closing(association.send_c_find(query, model, _MESSAGE_ID)) as answers,
+            cancelled_when_over(association, FIND_MODEL, _MESSAGE_ID, limit),
+            closing(association.send_c_find(query, FIND_MODEL, _MESSAGE_ID)) as answers,
         ):
             for answer, identifier in answers:
                 if reading.ends_with(answer.get("Status"), identifier):
@@ -179,24 +213,25 @@ def find(
                     continue  # pynetdicom 3.0 holds the association's lock while it hands out such an answer
                 association.dimse_timeout = reading.wait_s()
                 if reading.full and not cancelled:
-                    association.send_c_cancel(_MESSAGE_ID, query_model=model)
+                    association.send_c_cancel(_MESSAGE_ID, query_model=FIND_MODEL)
                     cancelled = True
     except RuntimeError:  # pynetdicom's word for an association that ended
-        reading.trouble = f"{peer_name} ended the association during C-FIND"
+        reading.trouble = TransferBroken(f"{peer_name} ended the association during {what}")
     return reading.found()
 
 
 class _Reading:
     """The answers to one C-FIND as they come in."""
 
-    def __init__(self, peer_name: str, limit: TimeLimit, at_most: int) -> None:
+    def __init__(self, peer_name: str, what: str, limit: TimeLimit, at_most: int) -> None:
         self._peer_name = peer_name
+        self._what = what
         self._limit = limit
         self._at_most = at_most
         self._matches: list[Dataset] = []
         self._unreadable = 0
         self._beyond: TimeLimit | None = None
-        self.trouble: str | None = f"{peer_name} did not end its answer to C-FIND"
+        self.trouble: DeliveryError | None = TransferBroken(f"{peer_name} did not end its answer to {what}")
 
     @property
     def full(self) -> bool:
@@ -211,7 +246,7 @@ class _Reading:
         if self._beyond is not None:
             return self._beyond.over  # it goes on regardless of the cancel
         if self._limit.wait_s() <= _SHORTEST_S:
-            self.trouble = out_of_time(self._peer_name, "C-FIND")
+            self.trouble = self._late()
             return True
         if len(self._matches) + self._unreadable >= self._at_most:
             self._beyond = TimeLimit(GRACE_S)
@@ -230,14 +265,17 @@ class _Reading:
         trouble = None if self.full else self.trouble
         return Found(tuple(self._matches), self._unreadable, self.full, trouble)
 
-    def _said(self, status: int | None) -> str | None:
+    def _said(self, status: int | None) -> DeliveryError | None:
         if status == 0x0000:
             return None
         if status == _CANCELLED or (status is None and self._limit.over):
-            return out_of_time(self._peer_name, "C-FIND")
+            return self._late()
         if status is None:
-            return f"{self._peer_name} gave no legible answer to C-FIND"
-        return f"{self._peer_name} answered C-FIND with 0x{status:04X}"
+            return TransferBroken(f"{self._peer_name} gave no legible answer to {self._what}")
+        return PeerRefused(f"{self._peer_name} answered {self._what} with 0x{status:04X}", int(status))
+
+    def _late(self) -> TransferBroken:
+        return TransferBroken(out_of_time(self._peer_name, self._what))
 
 
 def out_of_time(peer_name: str, what: str) -> str:

@@ -16,6 +16,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from scp.answer_values import whole_text_of
 from scp.transports import Transport
 
 _OWN_IDENTITY = ["SpecificCharacterSet", "StudyInstanceUID", "PatientID", "IssuerOfPatientID"]
@@ -65,8 +66,10 @@ def filed_otherwise(transport: Transport, peer: str, results: Iterable[Path]) ->
         return None
     study = str(own.StudyInstanceUID)
     # A peer may answer with more than was asked for; what is of another study says nothing.
-    studies = [one for one in transport.find_study(study) if _text(one, "StudyInstanceUID") == study]
-    patients = {(_text(one, "PatientID"), _text(one, "IssuerOfPatientID")): one for one in studies}
+    studies = [one for one in transport.find_study(study) if whole_text_of(one, "StudyInstanceUID") == study]
+    patients = {
+        (whole_text_of(one, "PatientID"), whole_text_of(one, "IssuerOfPatientID")): one for one in studies
+    }
     if all(_same_patient(one, own) for one in patients.values()):
         return None
     if len(patients) > 1:
@@ -89,10 +92,5 @@ def _own_identity(results: Iterable[Path]) -> Dataset | None:
 
 def _same_patient(filed: Dataset, own: Dataset) -> bool:
     """Compare Patient ID, and its issuer where both name one."""
-    issuers = {_text(one, "IssuerOfPatientID") for one in (filed, own)} - {""}
-    return _text(filed, "PatientID") == _text(own, "PatientID") and len(issuers) < 2
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    """Return a value without padding, empty where it is absent."""
-    return str(dataset.get(keyword) or "").strip(" \0")
+    issuers = {whole_text_of(one, "IssuerOfPatientID") for one in (filed, own)} - {""}
+    return whole_text_of(filed, "PatientID") == whole_text_of(own, "PatientID") and len(issuers) < 2

@@ -15,22 +15,16 @@ from datetime import datetime
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    StudyRootQueryRetrieveInformationModelFind,
-)
 
 from config import DimsePeerSettings, Settings
 from core.errors import PeerUnreachable
 from core.log import get_logger
 from core.uid import is_tolerable_uid
 from scp.answer_values import number_of, studied_at, text_of, texts_of
-from scp.limited import Found, TimeLimit, find, limited_association
+from scp.limited import FIND_CONTEXTS, Found, TimeLimit, find, limited_association
 from scp.prior_choice import OfferedSeries, choose_series, own_results
 from scp.prior_patient import SEVERAL_PATIENTS, UNDATED, CurrentScan, why_left_out, why_not_asked
 
-_MODEL = str(StudyRootQueryRetrieveInformationModelFind)
-_CONTEXTS = ((_MODEL, str(ExplicitVRLittleEndian)), (_MODEL, str(ImplicitVRLittleEndian)))
 #: Answers that are read: of a patient's studies, of a study's series, of a series' images.
 MOST_STUDIES = 500
 MOST_SERIES = 200
@@ -118,7 +112,7 @@ def find_priors(
         return PriorCandidates(notes=(f"No earlier scan was looked for in {peer.name}: {why}.",))
     asking = _Asking(peer.name, current, at_most, TimeLimit(within_s))
     try:
-        with limited_association(settings, peer, _CONTEXTS, asking.limit) as association:
+        with limited_association(settings, peer, FIND_CONTEXTS, asking.limit) as association:
             asking.ask(association)
     except PeerUnreachable as error:
         asking.trouble(str(error))
@@ -152,9 +146,7 @@ class _Asking:
 
     def ask(self, association: Any) -> None:
         """Ask for the studies, then for the series of the newest of them."""
-        found = find(
-            association, self._peer_name, self._studies_query(), _MODEL, self.limit, at_most=MOST_STUDIES
-        )
+        found = find(association, self._peer_name, self._studies_query(), self.limit, at_most=MOST_STUDIES)
         self._look_at(found, "studies of this patient", MOST_STUDIES)
         for study in sorted(self._earlier(found.matches), key=lambda one: one.moment, reverse=True)[
             : self._at_most * _STUDIES_PER_PRIOR
@@ -222,7 +214,7 @@ class _Asking:
         for keyword in _SERIES_KEYS:
             setattr(query, keyword, "")
         query.StudyInstanceUID = study.uid
-        found = find(association, self._peer_name, query, _MODEL, self.limit, at_most=MOST_SERIES)
+        found = find(association, self._peer_name, query, self.limit, at_most=MOST_SERIES)
         self._look_at(found, "series of one study", MOST_SERIES)
         offered = [one for answer in found.matches if (one := _offered(answer, study.uid)) is not None]
         if len(offered) > 1:
@@ -247,13 +239,13 @@ class _Asking:
         query.QueryRetrieveLevel = "IMAGE"
         query.StudyInstanceUID, query.SeriesInstanceUID = study.uid, one.series_instance_uid
         query.SOPInstanceUID = ""
-        found = find(association, self._peer_name, query, _MODEL, self.limit, at_most=MOST_IMAGES)
+        found = find(association, self._peer_name, query, self.limit, at_most=MOST_IMAGES)
         uids = {text_of(answer, "SOPInstanceUID") for answer in found.matches}
         return replace(one, instances=len(uids)) if found.trouble is None else one
 
     def _look_at(self, found: Found, what: str, most: int) -> None:
         if found.trouble is not None:
-            self.trouble(found.trouble)
+            self.trouble(str(found.trouble))
         if found.more:
             self.trouble(f"{self._peer_name} has more than {most} {what}, only so many were read")
         if found.unreadable:

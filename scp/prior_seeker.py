@@ -1,4 +1,4 @@
-"""Looks for earlier scans in one PACS: a service that asks, fetches, and tells when all of it is analysed."""
+"""Looks for earlier scans in one PACS: a service that asks for them and fetches them."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from core.log import get_logger
 from core.patient import Person
 from custody.doorbell import ring
 from custody.holdings import Holdings
-from custody.ledger import Ledger, instances, new_id, prior_arrivals, prior_searches, reception
-from custody.ledger.prior_searches import ClaimedSearch, WantedSeries
-from custody.ledger.prior_waits import PRIORS_SOURCE
-from custody.ledger.reception import Caller
+from custody.ledger import Ledger, instances, prior_claims, prior_searches, switches
+from custody.ledger.prior_claims import ClaimedSearch
+from custody.ledger.prior_searches import WantedSeries
 from scp.answer_values import studied_at, text_of
 from scp.completion import WORKER_BELL
 from scp.prior_choice import SeriesLike
 from scp.prior_patient import CurrentScan
 from scp.prior_query import PriorCandidates, find_priors
-from scp.prior_reception import header_of, uids_in
 from scp.prior_retrieval import retrieve
-from scp.receiver import HEARTBEAT_S
-from scp.reception import Reception, StoreRequest
-from scp.retrieval import SeriesToFetch
+from scp.prior_visit import PASSING, PriorVisit
+from scp.reception import Reception
+from scp.retrieval import Retrieval, SeriesToFetch
 
 #: Beyond the time that a step may take.
 _LEASE_MARGIN_S = 60.0
-#: Between two attempts to ask a PACS that gave no list.
+#: Between two attempts while the scan waits; afterwards as long as it has been late, up to the longest.
 _ASK_AGAIN_AFTER_S = 10.0
+_LONGEST_PAUSE_S = 600.0
+#: What broke off so often without a word is not begun once more: it may be what kills the process.
+_MOST_ATTEMPTS = 3
 _HEADER = [
     "SpecificCharacterSet",
     "PatientID",
@@ -82,34 +83,67 @@ class PriorSeeker:
         self._taking = taking
         self._owner = owner
         self._now = now
+        #: A search that cannot go on now, and why, until the ledger has that.
+        self._waiting: tuple[ClaimedSearch, str] | None = None
 
     def step(self) -> int:
-        """End what has arrived, then ask for one thing; return how much was done."""
-        settled = prior_arrivals.settle(self._ledger, self._peer.name, self._now())
-        if settled:
-            self._wake_worker()
+        """Ask for one thing; return how much was done.
+
+        Raises
+        ------
+        SpoolError
+            The ledger takes nothing. What could not be recorded of a search that waits is in the next step.
+        """
+        self._let_wait()
         limits = self._settings.comparison
-        claimed = prior_searches.claim(
+        claimed = prior_claims.claim(
             self._ledger,
             self._peer.name,
             self._owner,
             lease_s=max(limits.query_within_s, limits.retrieve_within_s) + _LEASE_MARGIN_S,
             now=self._now(),
+            # What it brings would be refused. A list brings nothing, and ends the wait of most scans.
+            may_fetch=not switches.is_on(self._ledger, switches.DRAINING),
         )
         if claimed is None:
-            return settled
+            return 0
         try:
-            if claimed.is_listed:
-                self._fetch_next(claimed)
-            else:
-                self._list(claimed)
+            self._work_on(claimed)
+        except PASSING as error:
+            self._waiting = claimed, str(error)
+            self._let_wait()
         except NodeError as error:
-            self._fail(claimed, str(error))
+            self._give_up(claimed, str(error))
         except Exception as error:
             log = self._log(claimed)
             log.error("prior_search_broke", exc_info=True)
-            self._fail(claimed, f"internal error: {type(error).__name__}")
-        return settled + 1
+            self._give_up(claimed, f"internal error: {type(error).__name__}")
+        return 1
+
+    def _work_on(self, claimed: ClaimedSearch) -> None:
+        if self._now() > claimed.of_use_until:
+            self._give_up(claimed, "this node did not get to it in time")
+        elif claimed.is_listed:
+            self._fetch_next(claimed)
+        elif claimed.attempt > _MOST_ATTEMPTS:
+            self._give_up(claimed, _broke_off())
+        else:
+            self._list(claimed)
+
+    def _let_wait(self) -> None:
+        """Put off a search that cannot go on now, or give it up where its job would profit no more."""
+        if self._waiting is None:
+            return
+        claimed, reason = self._waiting
+        now = self._now()
+        late_s = now - claimed.waited_for_until
+        due_at = now + min(max(late_s, _ASK_AGAIN_AFTER_S), _LONGEST_PAUSE_S)
+        if due_at < claimed.of_use_until:
+            prior_claims.put_off(self._ledger, claimed, due_at, now)
+            self._log(claimed).warning("prior_search_waits", reason=reason, next_attempt_in_s=due_at - now)
+        else:
+            self._give_up(claimed, reason)
+        self._waiting = None
 
     def _list(self, claimed: ClaimedSearch) -> None:
         """Ask which earlier scans there are."""
@@ -128,9 +162,9 @@ class PriorSeeker:
         if found.candidates or found.complete:
             self._listed(claimed, found)
         elif again_at < claimed.waited_for_until:
-            prior_searches.put_off(self._ledger, claimed, again_at, self._now())
+            prior_claims.put_off(self._ledger, claimed, again_at, self._now())
         else:
-            prior_searches.fail(self._ledger, claimed, found.notes, self._now())
+            prior_searches.give_up(self._ledger, claimed, found.notes, self._now())
             self._wake_worker()
 
     def _listed(self, claimed: ClaimedSearch, found: PriorCandidates) -> None:
@@ -138,35 +172,47 @@ class PriorSeeker:
         prior_searches.listed(self._ledger, claimed, series, found.notes, self._now())
 
     def _fetch_next(self, claimed: ClaimedSearch) -> None:
-        """Fetch one earlier scan."""
+        """Fetch one earlier scan.
+
+        Raises
+        ------
+        NodeError
+            Images cannot be kept now, whatever the PACS makes of that: of what is refused at the listener it
+            knows no more than that it could not send it.
+        """
+        if claimed.to_fetch:
+            self._taking.require_open()
         wanted = prior_searches.next_wanted(self._ledger, claimed, self._now())
         if wanted is None:
             prior_searches.all_fetched(self._ledger, claimed, self._now())
             return
-        asked_at = self._now()
-        visit = _Visit(self._ledger, self._taking, self._peer, wanted, self._owner, self._now)
+        if claimed.attempt > _MOST_ATTEMPTS:
+            self._fetched(claimed, wanted, Retrieval(wanted.message_id, reason=_broke_off()))
+            return
         asked = SeriesToFetch(wanted.study_instance_uid, wanted.series_instance_uid, wanted.message_id)
         within_s = self._settings.comparison.retrieve_within_s
-        outcome = retrieve(self._settings, self._peer, asked, within_s=within_s, take=visit.take)
-        visit.end()
-        log = self._log(claimed)
-        log.info("prior_fetched", images=outcome.arrived, failed=outcome.failed, reason=outcome.reason)
+        with PriorVisit(self._ledger, self._taking, self._peer, wanted, self._owner, self._now) as visit:
+            outcome = retrieve(self._settings, self._peer, asked, within_s=within_s, take=visit.take)
+        if visit.hindrance is not None:
+            raise visit.hindrance
+        if outcome.reason is not None:
+            self._taking.require_open()
+        self._fetched(claimed, wanted, outcome)
+
+    def _fetched(self, claimed: ClaimedSearch, wanted: WantedSeries, outcome: Retrieval) -> None:
+        self._log(claimed).info(
+            "prior_fetched", images=outcome.arrived, failed=outcome.failed, reason=outcome.reason
+        )
+        came = outcome.arrived > 0 or outcome.reason is None
         prior_searches.fetched(
-            self._ledger,
-            claimed,
-            wanted,
-            # A PACS need not count what it sends (PS3.4 C.4.2.1.6), nor have sent it when it says so.
-            came=outcome.arrived > 0
-            or outcome.reason is None
-            or prior_arrivals.has_come(self._ledger, claimed.patient_digest, wanted, asked_at),
-            reason=outcome.reason,
-            now=self._now(),
+            self._ledger, claimed, wanted, came=came, reason=outcome.reason, now=self._now()
         )
 
-    def _fail(self, claimed: ClaimedSearch, reason: str) -> None:
+    def _give_up(self, claimed: ClaimedSearch, reason: str) -> None:
         self._log(claimed).warning("prior_search_failed", reason=reason)
-        note = f"Earlier scans could not be looked for in {self._peer.name}: {reason}."
-        prior_searches.fail(self._ledger, claimed, [note], self._now())
+        what = "fetched from" if claimed.is_listed else "looked for in"
+        note = f"Earlier scans could not be {what} {self._peer.name}: {reason}."
+        prior_searches.give_up(self._ledger, claimed, [note], self._now())
         self._wake_worker()
 
     def _current(self, claimed: ClaimedSearch) -> CurrentScan:
@@ -186,6 +232,10 @@ class PriorSeeker:
         return get_logger(peer=self._peer.name, job=claimed.job_id, attempt=claimed.attempt)
 
 
+def _broke_off() -> str:
+    return f"it broke off {_MOST_ATTEMPTS} times without an answer"
+
+
 def current_scan(header: Dataset) -> CurrentScan:
     """Describe a scan as one that earlier ones are looked for; `header` of one of its images."""
     facts = CtFacts.from_header(header)
@@ -195,45 +245,3 @@ def current_scan(header: Dataset) -> CurrentScan:
     person = Person(*(text_of(header, keyword) for keyword in _HEADER[1:5]))
     like = SeriesLike(text_of(header, "SeriesDescription"), facts.kernel)
     return CurrentScan(person, text_of(header, "StudyInstanceUID"), scanned_at, like)
-
-
-class _Visit:
-    """An association on which images come by C-GET, recorded as if a sender had opened it."""
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        taking: Reception,
-        peer: DimsePeerSettings,
-        wanted: WantedSeries,
-        process: str,
-        now: Callable[[], float],
-    ) -> None:
-        self._ledger = ledger
-        self._taking = taking
-        self._peer = peer
-        self._wanted = (wanted.study_instance_uid, wanted.series_instance_uid)
-        self._process = process
-        self._now = now
-        self._caller: Caller | None = None
-        self._said_at = 0.0
-
-    def take(self, request: StoreRequest) -> None:
-        """Keep one image; one that was not asked for is refused."""
-        header = header_of(request)
-        if header is None or uids_in(header) != self._wanted:
-            raise NodeError("an image of another series came than was asked for")
-        now = self._now()
-        if self._caller is None:
-            self._caller = Caller(new_id(), PRIORS_SOURCE, self._peer.ae_title, self._peer.host[:64])
-            reception.open_association(self._ledger, self._caller, self._process, now)
-            self._said_at = now
-        elif now - self._said_at >= HEARTBEAT_S:
-            reception.heartbeat_associations(self._ledger, [self._caller.association_id], now)
-            self._said_at = now
-        self._taking.take(request, self._caller)
-
-    def end(self) -> None:
-        """Close it, as one that brings no more: what is missing is not asked for again."""
-        if self._caller is not None:
-            reception.close_association(self._ledger, self._caller.association_id, "released", self._now())

@@ -154,6 +154,20 @@ class Reception:
         self.outcomes[outcome] += 1
         return outcome
 
+    def require_open(self) -> None:
+        """Raise what an image of a new series would be refused with.
+
+        Raises
+        ------
+        DiskUnderFloor
+            There is no space for it.
+        Draining
+            Nothing new is accepted.
+        """
+        self._spool.require_space()
+        if switches.is_on(self._ledger, switches.DRAINING):
+            raise Draining("this node finishes what it has and accepts no new series: send it again later")
+
     def _take_anew(self, request: StoreRequest, caller: Caller) -> str:
         try:
             return self._take(request, caller)
@@ -233,10 +247,8 @@ class Reception:
         key = series_key(header)
         known = self._series_ids.get(key)
         if known is None:
-            if switches.is_on(self._ledger, switches.DRAINING) and not reception.is_known(self._ledger, key):
-                raise Draining(
-                    "this node finishes what it has and accepts no new series: send it again later"
-                )
+            if not reception.is_known(self._ledger, key):
+                self.require_open()
             modality = str(header.get("Modality", "") or "")
             known = reception.series_id_of(self._ledger, key, modality, self._now())
             if len(self._series_ids) > 10_000:

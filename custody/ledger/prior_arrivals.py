@@ -11,7 +11,7 @@ from core.errors import NodeError
 from custody.ledger import merges
 from custody.ledger.again import Order, analyse_again
 from custody.ledger.engine import Ledger
-from custody.ledger.prior_searches import WantedSeries, add_notes
+from custody.ledger.prior_searches import add_notes
 from custody.ledger.states import (
     FINAL_JOB_STATES,
     PRIOR_SEARCH_UNDER_WAY,
@@ -103,22 +103,6 @@ def is_expected(ledger: Ledger, image: Arriving, now: float) -> bool:
         return bool(patients) and bool(patients & merges.same_patient(connection, image.patient_digest))
 
 
-def has_come(ledger: Ledger, patient_digest: str, wanted: WantedSeries, since: float) -> bool:
-    """Tell whether anything of a series came since then, whatever the PACS counted."""
-    found = (
-        select(series.c.id)
-        .where(
-            series.c.study_instance_uid == wanted.study_instance_uid,
-            series.c.series_instance_uid == wanted.series_instance_uid,
-            series.c.patient_digest == patient_digest,
-            series.c.last_received_at >= since,
-        )
-        .limit(1)
-    )
-    with ledger.read() as connection:
-        return connection.execute(found).first() is not None
-
-
 def tell_of_stranger(ledger: Ledger, image: Arriving) -> None:
     """Note that a PACS sent images of another patient than it had listed: they are refused."""
     found = (
@@ -201,15 +185,18 @@ def _settle(ledger: Ledger, search_id: str, now: float) -> int:
     with ledger.write() as connection:
         if not _is_over(connection, search_id, now):
             return 0
+        # Another machine may be ending it this moment: its current scan is analysed again once.
+        ended = connection.execute(
+            update(prior_search)
+            .where(prior_search.c.id == search_id, prior_search.c.state == PriorSearchState.ARRIVING.value)
+            .values(state=PriorSearchState.DONE.value, ended_at=now)
+        )
+        if ended.rowcount == 0:
+            return 0
         search = _search(connection, search_id)
         newest = _newest_end(connection, search)
         for one in _series_of(connection, search_id):
             add_notes(connection, search_id, _notes_of(connection, search, one))
-        connection.execute(
-            update(prior_search)
-            .where(prior_search.c.id == search_id)
-            .values(state=PriorSearchState.DONE.value, ended_at=now)
-        )
         analysed = search.job_state == JobState.ANALYSED.value
         if analysed and newest is not None and newest >= search.started_at:
             _queue_again(connection, search, now)

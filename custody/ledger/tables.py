@@ -364,6 +364,7 @@ prior_search = Table(
     #: When the PACS had answered which scans there are.
     Column("listed_at", Float),
     Column("owner", String(64)),
+    #: Of the step that is being taken: more than 1 where claims broke off.
     Column("attempt", Integer, nullable=False),
     Column("lease_until", Float),
     Column("ended_at", Float),

@@ -13,22 +13,19 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    StudyRootQueryRetrieveInformationModelFind,
-    Verification,
-)
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from config import DimsePeerSettings, Settings
 from core.errors import DeliveryError, PeerRefused, TransferBroken
 from core.patient import IDENTIFICATION
 from custody.ledger.deliveries import StoredObject
-from scp.requestor import open_association
+from scp.limited import FIND_CONTEXTS, FIND_MODEL, TimeLimit, find_all, limited_association
+from scp.requestor import longest_answer_s, open_association
 from scp.status import SUCCESS, Verdict, said_by, verdict_of
 from scp.transports.protocol import Negotiated
 
-_PENDING = (0xFF00, 0xFF01)
-_QUERY_MODEL = StudyRootQueryRetrieveInformationModelFind
-_QUERY_CONTEXTS = ((_QUERY_MODEL, ExplicitVRLittleEndian), (_QUERY_MODEL, ImplicitVRLittleEndian))
+#: A peer that lists more was not asked for them: it does not match by Study Instance UID.
+_MOST_STUDIES = 10_000
 
 
 class DimseTransport:
@@ -57,31 +54,25 @@ class DimseTransport:
         with open_association(self._settings, self._peer, self._contexts(offered)) as association:
             yield DimseSession(association, self._peer.name)
 
-    def find_study(self, study_instance_uid: str) -> list[Dataset]:
+    def find_study(self, study_instance_uid: str) -> Sequence[Dataset]:
         """Ask with C-FIND (PS3.4 C.4.1, Study Root, STUDY level)."""
         query = Dataset()
         query.QueryRetrieveLevel = "STUDY"
         query.StudyInstanceUID = study_instance_uid
         for keyword in IDENTIFICATION:
             setattr(query, keyword, "")
-        found: list[Dataset] = []
-        name, what = self._peer.name, "C-FIND for the study's patient"
-        try:
-            with open_association(self._settings, self._peer, _QUERY_CONTEXTS) as association:
-                for status, identifier in association.send_c_find(query, _QUERY_MODEL):
-                    if "Status" not in status:
-                        raise TransferBroken(f"{name} gave no answer to {what}")
-                    if status.Status in _PENDING:
-                        if identifier is None:
-                            raise PeerRefused(f"{name} gave an answer to {what} that cannot be read")
-                        found.append(identifier)
-                    elif status.Status != SUCCESS:
-                        raise PeerRefused(
-                            f"{name} answered {what} with 0x{status.Status:04X}", int(status.Status)
-                        )
-        except RuntimeError:  # pynetdicom's word for an association that ended
-            raise TransferBroken(f"{name} ended the association during {what}") from None
-        return found
+        within_s = longest_answer_s(self._settings)
+        # Connecting and the answer to the association request have limits of their own.
+        limit = TimeLimit(2 * self._settings.delivery.timeout_s + within_s)
+        with limited_association(self._settings, self._peer, FIND_CONTEXTS, limit) as association:
+            return find_all(
+                association,
+                self._peer.name,
+                query,
+                TimeLimit(within_s),
+                at_most=_MOST_STUDIES,
+                what="C-FIND for the study's patient",
+            )
 
     def echo(self) -> str:
         """Send C-ECHO."""
@@ -98,13 +89,13 @@ class DimseTransport:
         """Open an association for everything, and look at what was accepted."""
         contexts = [(sop_class, transfer) for sop_class in sop_classes for transfer in transfer_syntaxes]
         accepted: dict[str, set[str]] = {}
-        with open_association(self._settings, self._peer, [*contexts, *_QUERY_CONTEXTS]) as association:
+        with open_association(self._settings, self._peer, [*contexts, *FIND_CONTEXTS]) as association:
             for context in association.accepted_contexts:
                 syntaxes = accepted.setdefault(str(context.abstract_syntax), set())
                 syntaxes.add(str(context.transfer_syntax[0]))
         return Negotiated(
-            {uid: frozenset(syntaxes) for uid, syntaxes in accepted.items() if uid != _QUERY_MODEL},
-            _QUERY_MODEL in accepted,
+            {uid: frozenset(syntaxes) for uid, syntaxes in accepted.items() if uid != FIND_MODEL},
+            FIND_MODEL in accepted,
         )
 
     def _contexts(self, offered: Sequence[StoredObject]) -> list[tuple[str, str]]:

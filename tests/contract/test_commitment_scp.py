@@ -573,9 +573,22 @@ def test_what_was_purged_here_is_committed_if_the_archive_has_it(tmp_path: Path)
         (listing(*ct_series(2), SOPInstanceUID=""), 0x0112),
         (listing(*ct_series(2), InstanceAvailability="UNAVAILABLE"), 0x0112),
         (listing(*ct_series(2), SOPClassUID="1.2.840.10008.5.1.4.1.1.4"), 0x0119),
+        (listing(*ct_series(2), SOPClassUID=[CT, "1.2.840.10008.5.1.4.1.1.4"]), 0x0119),
+        (listing(*ct_series(2), SeriesInstanceUID=["1.2.3", "1.2.4"]), 0x0112),
         (hangs, 0x0112),
     ],
-    ids=["silent", "nothing", "fails", "another-series", "garbage", "unavailable", "another-class", "hangs"],
+    ids=[
+        "silent",
+        "nothing",
+        "fails",
+        "another-series",
+        "garbage",
+        "unavailable",
+        "another-class",
+        "two-classes",
+        "two-series",
+        "hangs",
+    ],
 )
 def test_what_the_archive_does_not_confirm_is_not_committed(
     tmp_path: Path, find: Callable[[Dataset], Iterator[Any]] | None, reason: int

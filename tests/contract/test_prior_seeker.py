@@ -2,189 +2,34 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from sqlalchemy import select
 
-from config import ComparisonSettings, DimsePeerSettings, Settings
-from core.ct_header import CT_IMAGE_STORAGE
 from core.uid import derived_uid
-from custody.holdings import Holdings
-from custody.ledger import Ledger, forgetting, jobs, prior_arrivals
-from custody.ledger.jobs import ClaimedJob, JobEnd
+from custody.ledger import Ledger, forgetting, prior_arrivals
 from custody.ledger.prior_waits import PRIORS_SOURCE, priors_of
 from custody.ledger.report import status
 from custody.ledger.states import JobPurpose, JobState
 from custody.ledger.tables import (
     association,
-    delivery,
     job,
     prior_search,
     prior_series,
-    result_object,
     series,
     series_source,
 )
-from custody.spool import Spool
-from scp.completion import Completion, destinations
-from scp.prior_seeker import PriorSeeker
-from scp.reception import Reception
-from tests.helpers.archive import ListingPacs, filed, listing
-from tests.helpers.archive import series as listed_series
-from tests.helpers.archive import study as listed_study
+from scp import prior_visit
 from tests.helpers.commitment import receiving, until
-from tests.helpers.dicom_peers import LEAVES_SOCKETS, Scanner, Store, contexts_for
-from tests.helpers.instances import (
-    SEGMENTATION_STORAGE,
-    Clock,
-    ct_series,
-    peer,
-    settings_for,
-    source,
-)
+from tests.helpers.dicom_peers import LEAVES_SOCKETS
+from tests.helpers.instances import source
+from tests.helpers.prior_bench import WAIT_S, Bench, bench_on, earlier, scan
 
 pytestmark = [LEAVES_SOCKETS, pytest.mark.usefixtures("network")]
-
-WHO = {"PatientBirthDate": "19600517", "PatientSex": "F", "StudyDate": "20240101"}
-COUNT = 4
-QUIET_S = 3.0
-WAIT_S = 60.0
-
-
-def scan(study: str, **changes: Any) -> list[Dataset]:
-    """Return the images of a scan of the patient."""
-    return ct_series(COUNT, study=study, **{**WHO, **changes})
-
-
-def earlier(study: str = "earlier", year: int = 2023, **changes: Any) -> list[Dataset]:
-    """Return the images of an earlier scan."""
-    return scan(study, **{"StudyDate": f"{year}0101", "AcquisitionDate": f"{year}0101", **changes})
-
-
-@dataclass
-class Bench:
-    """A node without worker, and a PACS that holds scans."""
-
-    settings: Settings
-    ledger: Ledger
-    clock: Clock
-    pacs: ListingPacs
-    port: int = 0
-    held: list[list[Dataset]] = field(default_factory=list)
-
-    @property
-    def asked(self) -> DimsePeerSettings:
-        """The PACS in the settings."""
-        return self.settings.prior_peers[0]
-
-    def hold(self, *scans: list[Dataset], **listed: Any) -> None:
-        """Let the PACS hold scans, and list them so."""
-        self.held = list(scans)
-        studies, rows = [], []
-        for images in scans:
-            one = images[0]
-            studies.append(
-                listed_study("", one.StudyDate, **{"StudyInstanceUID": one.StudyInstanceUID, **listed})
-            )
-            uids = {"StudyInstanceUID": one.StudyInstanceUID, "SeriesInstanceUID": one.SeriesInstanceUID}
-            rows.append(listed_series("", "axial", **uids))
-        self.pacs.find = listing(studies, rows)
-
-    def send(self, images: list[Dataset], calling: str = "CT1", **command: Any) -> set[int]:
-        """Send as a scanner, or as whoever; return the statuses."""
-        return set(Scanner(self.port, calling).send(*(Store.of(one, **command) for one in images)))
-
-    def seal(self) -> None:
-        """Let the quiet time pass and seal what is complete."""
-        until(lambda: all(row.closed_at for row in self.rows(association)))
-        self.clock.advance(QUIET_S + 0.1)
-        Completion(self.settings, self.ledger, self._holdings, self.clock).step()
-
-    def seek(self, times: int = 20) -> int:
-        """Let the seeker work until there is nothing more to do; return how many steps did something."""
-        taking = Reception(self._spool, self.ledger, now=self.clock)
-        seeker = PriorSeeker(
-            self.settings, self.asked, self.ledger, self._holdings, taking, "seeker", self.clock
-        )
-        return next((number for number in range(times) if not seeker.step()), times)
-
-    def claim(self) -> ClaimedJob | None:
-        """Claim the next job as a worker."""
-        return jobs.claim(self.ledger, "w", lease_s=600, max_attempts=3, now=self.clock.now)
-
-    def finish(self, claimed: ClaimedJob, state: JobState = JobState.ANALYSED) -> None:
-        """End a job with segmentation and report, or with the report that there is none."""
-        kinds = (
-            ("segmentation", "measurement_report") if state is JobState.ANALYSED else ("measurement_report",)
-        )
-        stored = [jobs.StoredResult(kind, SEGMENTATION_STORAGE, "2.25.1", Path("/x"), "0") for kind in kinds]
-        end = JobEnd(state, None if state is JobState.ANALYSED else "it has a gap", None, stored)
-        assert jobs.finish(self.ledger, claimed, end, destinations(self.settings), self.clock.now)
-
-    def sent(self) -> list[tuple[str, str]]:
-        """Return job and kind of everything that is to be delivered."""
-        found = select(delivery.c.job_id, result_object.c.kind).join_from(delivery, result_object)
-        with self.ledger.read() as connection:
-            return [tuple(row) for row in connection.execute(found.order_by(delivery.c.created_at))]
-
-    def rows(self, table: Any) -> list[Any]:
-        """Return every row of a table."""
-        with self.ledger.read() as connection:
-            return list(connection.execute(select(table)).all())
-
-    def search(self) -> Any:
-        """Return the one search."""
-        (row,) = self.rows(prior_search)
-        return row
-
-    def bring(self, event: Any) -> Iterator[Any]:
-        """Send as C-MOVE wants it."""
-        uid = event.identifier.SeriesInstanceUID
-        images = next((one for one in self.held if one[0].SeriesInstanceUID == uid), [])
-        yield "127.0.0.1", self.port, {"contexts": contexts_for(CT_IMAGE_STORAGE)}
-        yield len(images)
-        for image in images:
-            yield 0xFF00, filed(image)
-
-    def forward(self, event: Any) -> Iterator[Any]:
-        """Answer C-MOVE without counting anything: send the images as if nobody had asked for them."""
-        uid = event.identifier.SeriesInstanceUID
-        self.send(next(one for one in self.held if one[0].SeriesInstanceUID == uid), calling="PACS")
-        yield "127.0.0.1", self.port, {"contexts": contexts_for(CT_IMAGE_STORAGE)}
-        yield 0
-
-    @property
-    def _spool(self) -> Spool:
-        return Spool(self.settings.node.data_folder)
-
-    @property
-    def _holdings(self) -> Holdings:
-        return Holdings(self._spool, self.ledger)
-
-
-@contextmanager
-def bench_on(folder: Path, ledger: Ledger, **options: Any) -> Iterator[Bench]:
-    """Run a receiver and a PACS that is no source, and is asked for earlier scans."""
-    by = options.pop("priors_by", "move")
-    sources = (source("scanner", "CT1", priors="pacs", priors_from="pacs", **options),)
-    clock = Clock()
-    with ListingPacs(offers_get=True) as pacs:
-        base = settings_for(
-            folder, sources=sources, peers=(peer("pacs", pacs.port, priors_by=by),), quiet_s=QUIET_S
-        )
-        limits = ComparisonSettings(wait_s=WAIT_S, query_within_s=5, retrieve_within_s=5)
-        settings = base.model_copy(update={"comparison": limits})
-        at = Bench(settings, ledger, clock, pacs)
-        pacs.move = at.bring
-        pacs.get = lambda: at.held[0]
-        with receiving(settings, ledger, clock) as at.port:
-            yield at
 
 
 @pytest.fixture
@@ -248,6 +93,70 @@ def test_a_scan_waits_no_longer_than_configured_and_is_analysed_again(bench: Any
         at.finish(again)
         assert at.seek() == 0
         assert at.claim() is None
+
+
+def test_a_slow_retrieval_holds_up_no_other_scan(bench: Any) -> None:
+    """While the PACS takes its time over one patient's scan, that of another one is analysed and compared."""
+    with bench() as at:
+        at.hold(earlier())
+        at.send(scan("now"))
+        at.seal()
+        at.seek()
+        at.seal()
+        prior = at.claim()
+        asked, goes_on = threading.Event(), threading.Event()
+
+        def slowly(event: Any) -> Iterator[Any]:
+            asked.set()
+            goes_on.wait(30)
+            yield from at.bring(event)
+
+        at.pacs.move = slowly
+        at.hold(earlier("other", PatientID="P-2"), PatientID="P-2")
+        at.send(scan("other now", PatientID="P-2"))
+        at.seal()
+        seeker = at.seeker()
+        assert seeker.step() == 1  # listed
+        fetching = threading.Thread(target=seeker.step)
+        fetching.start()
+        try:
+            assert asked.wait(10)
+            at.finish(prior)
+            assert at.settle() == 1
+            assert at.claim().key.study_instance_uid == derived_uid("now")
+            assert fetching.is_alive()
+        finally:
+            goes_on.set()
+            fetching.join(30)
+        assert [row.state for row in at.rows(prior_series)] == ["came", "came"]
+
+
+def test_a_pause_between_two_images_is_not_the_end_of_a_series(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By C-GET from a tape, minutes apart: the association counts as open, and the scan is sealed whole."""
+    monkeypatch.setattr(prior_visit, "HEARTBEAT_S", 0.02)
+    sealed_in_between: list[int] = []
+    with bench(priors_by="get") as at:
+
+        def slowly() -> Iterator[Dataset]:
+            for number, image in enumerate(at.held[0]):
+                if number == 2:
+                    at.clock.advance(300)
+                    until(lambda: _heard_of(at, "PACS") == at.clock.now)
+                    sealed_in_between.append(at.complete())
+                yield image
+
+        at.hold(earlier())
+        at.send(scan("now"))
+        at.seal()
+        at.pacs.get = slowly
+        at.seek()
+        at.seal()
+        assert sealed_in_between == [0]
+        (prior,) = [one for _row, one in at.jobs() if one.purpose == "prior"]
+        assert (prior.generation, prior.evidence.split(";")[0]) == (1, "4 images")
+        assert {row.ended for row in at.rows(association)} == {"released"}
 
 
 def test_what_is_here_already_is_not_fetched_again(bench: Any) -> None:
@@ -332,7 +241,7 @@ def test_a_sender_that_is_a_source_is_told_apart_by_the_move_originator(bench: A
             at.send(earlier("sent", 2022), calling="PACS")
             at.send(earlier("other", 2021), calling="PACS", originator=("LESIONNODE", 4711))
             at.seal()
-        purposes = {row.study_instance_uid: job_.purpose for row, job_ in _jobs(at)}
+        purposes = {row.study_instance_uid: job_.purpose for row, job_ in at.jobs()}
         assert purposes == {
             derived_uid("now"): "report",
             derived_uid("fetched"): "prior",
@@ -353,7 +262,7 @@ def test_a_source_that_names_no_originator_is_asked_once_and_not_in_a_chain(benc
             at.seal()
             at.seek()
             at.seal()
-        purposes = sorted(job_.purpose for _row, job_ in _jobs(at))
+        purposes = sorted(job_.purpose for _row, job_ in at.jobs())
         assert purposes == ["prior", "prior", "report"]
         assert [row.state for row in at.rows(prior_series)] == ["came", "came"]
         assert len(at.rows(prior_search)) == 1
@@ -370,11 +279,11 @@ def test_an_earlier_scan_takes_no_report_from_a_series_that_is_sent(bench: Any) 
         at.finish(at.claim())
         at.send(earlier(series="late", SeriesNumber=3, ConvolutionKernel="B30f"))
         at.seal()
-        (late,) = [one for _row, one in _jobs(at) if one.state == "queued" and one.calling_ae_title == "CT1"][
+        (late,) = [one for _row, one in at.jobs() if one.state == "queued" and one.calling_ae_title == "CT1"][
             -1:
         ]
         assert (late.state, late.purpose) == ("queued", "report")
-        assert "not_selected" not in {one.state for _row, one in _jobs(at)}
+        assert "not_selected" not in {one.state for _row, one in at.jobs()}
 
 
 def test_a_site_may_want_results_of_earlier_scans(bench: Any) -> None:
@@ -418,8 +327,7 @@ def test_forgetting_a_patient_forgets_the_searches(bench: Any) -> None:
         assert at.rows(prior_search) == at.rows(prior_series) == at.rows(job) == []
 
 
-def _jobs(at: Bench) -> list[tuple[Any, Any]]:
-    with at.ledger.read() as connection:
-        rows = connection.execute(select(series.c.id, series.c.study_instance_uid)).all()
-        every = connection.execute(select(job)).all()
-    return [(row, one) for row in rows for one in every if one.series_id == row.id]
+def _heard_of(at: Bench, calling: str) -> float:
+    """Return when an open association of a caller gave a sign of life last; 0 where there is none."""
+    of_caller = [one for one in at.rows(association) if one.calling_ae_title == calling]
+    return max((one.heartbeat_at for one in of_caller if one.closed_at is None), default=0.0)

@@ -108,6 +108,10 @@ class ListingPacs:
         """The port that it listens on."""
         return int(self._server.socket.getsockname()[1])
 
+    def associations(self) -> list[Any]:
+        """Return the open associations."""
+        return list(self._server.active_associations)
+
     def __enter__(self) -> Self:
         entity = AE(ae_title="PACS")
         entity.supported_contexts = [build_context(one, [ExplicitVRLittleEndian]) for one in (FIND, MOVE)]

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import update
 
 from core.uid import derived_uid, patient_digest
-from custody.ledger import Ledger, clock, jobs, prior_arrivals, prior_searches
+from custody.ledger import Ledger, clock, jobs, prior_arrivals, prior_claims, prior_searches
 from custody.ledger.prior_arrivals import Arriving
-from custody.ledger.prior_searches import ClaimedSearch, WantedSeries
+from custody.ledger.prior_claims import ClaimedSearch
+from custody.ledger.prior_searches import WantedSeries
 from custody.ledger.states import Lane
 from custody.ledger.tables import job, prior_search, prior_series
 from tests.helpers.instances import ct_series, source
@@ -29,7 +30,7 @@ def bench(tmp_path: Path, ledger: Ledger) -> Bench:
 
 def claim(bench: Bench, owner: str = "a") -> ClaimedSearch | None:
     """Claim the next search in the PACS."""
-    return prior_searches.claim(bench.ledger, "pacs", owner, lease_s=LEASE_S, now=bench.clock.now)
+    return prior_claims.claim(bench.ledger, "pacs", owner, lease_s=LEASE_S, now=bench.clock.now)
 
 
 def listed(bench: Bench, *found: tuple[str, str]) -> ClaimedSearch:
@@ -84,7 +85,7 @@ def test_a_claim_that_was_taken_over_records_nothing(bench: Bench) -> None:
     assert second is not None
     assert not prior_searches.listed(bench.ledger, first, [EARLIER], ["late"], bench.clock.now)
     assert prior_searches.next_wanted(bench.ledger, first, bench.clock.now) is None
-    prior_searches.fail(bench.ledger, first, ["late"], bench.clock.now)
+    prior_searches.give_up(bench.ledger, first, ["late"], bench.clock.now)
     (row,) = bench.rows(prior_search)
     assert (row["state"], row["owner"], row["notes"]) == ("asked", "b", [])
 
@@ -95,13 +96,52 @@ def test_a_restart_takes_a_search_up_at_once(bench: Bench) -> None:
     bench.after(QUIET_S)
     begun = listed(bench, EARLIER)
     before = wanted(bench, begun)
-    assert prior_searches.release_owners(bench.ledger, "a", bench.clock.now) == 1
+    assert prior_claims.release_owners(bench.ledger, "a", bench.clock.now) == 1
     again = claim(bench, "b")
     assert again is not None
     assert again.is_listed
     after = wanted(bench, again)
     assert (after.id, after.series_instance_uid) == (before.id, before.series_instance_uid)
     assert after.message_id != before.message_id
+
+
+def test_only_claims_that_broke_off_count_as_attempts(bench: Bench) -> None:
+    """Each step, and each time a search is put off, begins at one; a process that dies does not."""
+    bench.receive(ct_series(3))
+    bench.after(QUIET_S)
+    claimed = listed(bench, EARLIER, ("1.2.9", "1.2.9.1"))
+    assert claimed.attempt == 1
+    one = wanted(bench, claimed)
+    prior_searches.fetched(bench.ledger, claimed, one, came=True, reason=None, now=bench.clock.now)
+    for attempt in (1, 2, 3):
+        broken = claim(bench, f"process {attempt}")
+        assert broken is not None
+        assert broken.attempt == attempt
+        prior_claims.release_owners(bench.ledger, broken.owner, bench.clock.now)
+    last = claim(bench)
+    assert last is not None
+    assert last.attempt == 4
+    prior_claims.put_off(bench.ledger, last, bench.clock.now, bench.clock.now)
+    again = claim(bench)
+    assert again is not None
+    assert again.attempt == 1
+
+
+def test_what_came_before_a_search_is_given_up_is_waited_for(bench: Bench) -> None:
+    """One of two scans is here: the search goes on arriving, and the other one is missing."""
+    bench.receive(ct_series(3))
+    bench.after(QUIET_S)
+    claimed = listed(bench, EARLIER, ("1.2.9", "1.2.9.1"))
+    one = wanted(bench, claimed)
+    prior_searches.fetched(bench.ledger, claimed, one, came=True, reason=None, now=bench.clock.now)
+    again = claim(bench)
+    assert again is not None
+    wanted(bench, again)
+    prior_searches.give_up(bench.ledger, again, ["why"], bench.clock.now)
+    (row,) = bench.rows(prior_search)
+    assert (row["state"], row["ended_at"], row["notes"]) == ("arriving", None, ["a note", "why"])
+    rows = sorted(bench.rows(prior_series), key=lambda one: one["position"])
+    assert [one["state"] for one in rows] == ["came", "failed"]
 
 
 def test_images_are_expected_from_the_request_on_and_by_its_number(bench: Bench) -> None:
