@@ -13,6 +13,7 @@ from core.domain import ResultKind, SealedSeries
 from core.patient import Person
 from custody.holdings import Holdings
 from custody.ledger import Ledger, completion, replaced
+from custody.ledger.destinations import audience
 from custody.ledger.instances import sealed_series
 from custody.ledger.jobs import ClaimedJob
 from custody.ledger.prior_arrivals import notes_for
@@ -73,8 +74,9 @@ class Orders:
             return None
         with self._ledger.read() as connection:
             sources = completion.sources_of(connection, claimed.series_id)
+        told = audience(sources, claimed.purpose.value)
         owed = destinations(self._settings)
-        return frozenset(kind for kind in ResultKind if owed.wants(sources, kind.value))
+        return frozenset(kind for kind in ResultKind if owed.wants(told, kind.value))
 
     def _earlier(self, claimed: ClaimedJob, series: SealedSeries) -> Earlier | None:
         """Return what is known of the patient from before; None where scans are not compared at all.

@@ -296,6 +296,9 @@ class Receiver:
             caller = self._callers.pop(event.assoc, None)
         if caller is None:
             return
+        if ended == "lost" and event.assoc._sent_release:
+            # The peer closed at once on our answer, before pynetdicom's thread came to say that it released.
+            ended = "released"
         self._priors.closed(event.assoc, ended)
         reception.close_association(self._ledger, caller.association_id, ended, self._now())
         ring(self._settings.node.data_folder, COMPLETION_BELL)

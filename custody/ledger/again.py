@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from core.domain import ResultKind
 from core.errors import NodeError
 from custody.ledger import audit, instances
-from custody.ledger.destinations import Destinations, Written
+from custody.ledger.destinations import Destinations, Written, audience
 from custody.ledger.dialect import lock_series
 from custody.ledger.engine import new_id
 from custody.ledger.states import FINAL_JOB_STATES, DeliveryState, JobState
@@ -124,8 +125,14 @@ def _queue_again(connection: Connection, row: Any, order: Order) -> str:
     )
 
 
-def analyse_again(connection: Connection, series_id: str, why: str, order: Order) -> int | None:
-    """Queue the same images as the next generation, whose result replaces the newest one.
+def analyse_again(
+    connection: Connection,
+    series_id: str,
+    why: str,
+    order: Order,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+) -> int | None:
+    """Queue the same images as the next generation, whose result replaces the newest one if there is one.
 
     Parameters
     ----------
@@ -137,6 +144,8 @@ def analyse_again(connection: Connection, series_id: str, why: str, order: Order
         Said in the evidence of the new job.
     order
         By whom and when.
+    changes
+        What is otherwise in the new job, by column: model, lane, purpose.
 
     Returns
     -------
@@ -153,12 +162,18 @@ def analyse_again(connection: Connection, series_id: str, why: str, order: Order
     if newest is None or newest.state not in FINAL_JOB_STATES:
         return None
     _require_images(connection, series_id)
-    generation = _next_generation(connection, newest, why, order)
+    generation = _next_generation(connection, newest, why, order, changes)
     audit.record(connection, order.by, "analyse_again", series_id, {"why": why}, order.at)
     return generation
 
 
-def _next_generation(connection: Connection, row: Any, why: str, order: Order) -> int:
+def _next_generation(
+    connection: Connection,
+    row: Any,
+    why: str,
+    order: Order,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+) -> int:
     """Enter a job for the images of another one; return its generation."""
     generation = int(row.generation) + 1
     connection.execute(update(series).where(series.c.id == row.series_id).values(generation=generation))
@@ -172,7 +187,7 @@ def _next_generation(connection: Connection, row: Any, why: str, order: Order) -
             sealed_at=order.at,
             due_at=order.at,
             attempt=0,
-            **{name: getattr(row, name) for name in copied},
+            **{name: changes.get(name, getattr(row, name)) for name in copied},
         )
     )
     return generation
@@ -243,7 +258,8 @@ def _peers_of(connection: Connection, row: Any, destinations: Destinations) -> I
     sources = connection.execute(
         select(series_source.c.source).where(series_source.c.series_id == row.series_id)
     ).scalars()
-    configured = [peer for one in sources for peer in destinations.peers_of_source.get(one, ())]
+    told = audience(sources.all(), row.purpose)
+    configured = [peer for one in told for peer in destinations.peers_of_source.get(one, ())]
     before = connection.execute(
         select(delivery.c.peer).where(delivery.c.job_id == row.id).distinct()
     ).scalars()
@@ -286,7 +302,7 @@ def _add(
         ).scalars()
     )
     sent_by = select(series_source.c.source).where(series_source.c.series_id == row.series_id)
-    sources = connection.execute(sent_by).scalars().all()
+    sources = audience(connection.execute(sent_by).scalars().all(), row.purpose)
     number = 0
     for kind in dict.fromkeys(one.kind for one in written if one.kind not in there):
         encodings = [Written(one.id, row.id, kind, one.variant) for one in written if one.kind == kind]

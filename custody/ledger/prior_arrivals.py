@@ -12,6 +12,7 @@ from custody.ledger import merges
 from custody.ledger.again import Order, analyse_again
 from custody.ledger.engine import Ledger
 from custody.ledger.prior_searches import add_notes
+from custody.ledger.prior_waits import BY_PRIORS
 from custody.ledger.states import (
     FINAL_JOB_STATES,
     PRIOR_SEARCH_UNDER_WAY,
@@ -19,16 +20,17 @@ from custody.ledger.states import (
     PriorSearchState,
     PriorSeriesState,
 )
-from custody.ledger.tables import instance, job, prior_search, prior_series, series
+from custody.ledger.tables import instance, job, prior_search, prior_series, series, time_point
 
 #: Images may still come so long after they were asked for, for example on an association that hangs; and so
 #: long after the PACS said that it had sent all.
 _EXPECTED_FOR_S, _STRAGGLE_FOR_S = 86_400.0, 600.0
 #: Of what was sent completely, something must be here after so long; it would be another patient's else.
 _ARRIVES_WITHIN_S = 120.0
+#: Clocks of several machines differ by less. What was here so long before was known, whatever came of it.
+_CLOCKS_DIFFER_BY_S = 300.0
 #: An analysis of an earlier scan is waited for so long, to make a later result of the current one.
 _ANALYSED_WITHIN_S = 86_400.0
-_BY = "priors"
 _OTHER_PATIENT = (
     "An earlier scan was fetched, but its images name another Patient ID or issuer: not compared."
 )
@@ -194,18 +196,41 @@ def _settle(ledger: Ledger, search_id: str, now: float) -> int:
         if ended.rowcount == 0:
             return 0
         search = _search(connection, search_id)
-        newest = _newest_end(connection, search)
         for one in _series_of(connection, search_id):
             add_notes(connection, search_id, _notes_of(connection, search, one))
-        analysed = search.job_state == JobState.ANALYSED.value
-        if analysed and newest is not None and newest >= search.started_at:
+        if search.job_state == JobState.ANALYSED.value and _is_something_new(connection, search):
             _queue_again(connection, search, now)
         return 1
 
 
+def _is_something_new(connection: Connection, search: Any) -> bool:
+    """Tell whether an earlier scan can be compared with, and the result that there is was not.
+
+    What is another person's or later, and what has no lungs, would lead to the same result once more.
+    """
+    of_job = select(time_point).where(time_point.c.job_id == search.job_id)
+    current = connection.execute(of_job).one_or_none()
+    if current is None or not current.person_digest or current.scanned_at is None:
+        return False
+    comparison = (search.result or {}).get("comparison") or {}
+    compared = {one["study_instance_uid"] for one in comparison.get("history", ())}
+    studies = {one.study_instance_uid for one in _series_of(connection, search.id)} - compared
+    found = select(time_point.c.id).where(
+        time_point.c.study_instance_uid.in_(studies),
+        time_point.c.patient_digest.in_(merges.same_patient(connection, search.patient_digest)),
+        time_point.c.person_digest == current.person_digest,
+        time_point.c.scanned_at <= current.scanned_at,
+        time_point.c.written_at > search.started_at - _CLOCKS_DIFFER_BY_S,
+        time_point.c.purged_at.is_(None),
+    )
+    return connection.execute(found.limit(1)).first() is not None
+
+
 def _queue_again(connection: Connection, search: Any, now: float) -> None:
     try:
-        analyse_again(connection, search.series_id, f"earlier scans came from {search.peer}", Order(_BY, now))
+        analyse_again(
+            connection, search.series_id, f"earlier scans came from {search.peer}", Order(BY_PRIORS, now)
+        )
     except NodeError as error:  # its images are gone: the first result stands
         add_notes(connection, search.id, [f"Earlier scans came too late: {error}"])
 
@@ -219,10 +244,7 @@ def _is_over(connection: Connection, search_id: str, now: float) -> bool:
         return True
     if any(_is_under_way(connection, search, one, now) for one in _series_of(connection, search_id)):
         return False
-    if search.job_state != JobState.RUNNING.value:
-        return True
-    newest = _newest_end(connection, search)  # it runs without what came since it began
-    return newest is None or newest < search.started_at
+    return bool(search.job_state != JobState.RUNNING.value)  # it may run without what came since it began
 
 
 def _search(connection: Connection, search_id: str) -> Any:
@@ -232,6 +254,7 @@ def _search(connection: Connection, search_id: str) -> Any:
             job.c.series_id,
             job.c.state.label("job_state"),
             job.c.started_at,
+            job.c.result,
             series.c.patient_digest,
         )
         .join_from(prior_search, job)
@@ -255,11 +278,11 @@ def _jobs_of(connection: Connection, search: Any, one: Any) -> list[Any]:
     of_series = [] if known else [series.c.series_instance_uid == one.series_instance_uid]
     return list(
         connection.execute(
-            select(job.c.state, job.c.reason, job.c.finished_at)
+            select(job.c.state, job.c.reason)
             .join_from(job, series)
             .where(
                 series.c.study_instance_uid == one.study_instance_uid,
-                series.c.patient_digest == search.patient_digest,
+                series.c.patient_digest.in_(merges.same_patient(connection, search.patient_digest)),
                 *of_series,
             )
             .order_by(job.c.sealed_at, job.c.generation)
@@ -290,17 +313,6 @@ def _is_coming_in(connection: Connection, search: Any, one: Any) -> bool:
         )
     )
     return connection.execute(waiting.limit(1)).first() is not None
-
-
-def _newest_end(connection: Connection, search: Any) -> float | None:
-    """Return when the last of the earlier scans was analysed; None where none was."""
-    ends = [
-        row.finished_at
-        for one in _series_of(connection, search.id)
-        for row in _jobs_of(connection, search, one)
-        if row.state == JobState.ANALYSED.value
-    ]
-    return max(ends, default=None)
 
 
 def _notes_of(connection: Connection, search: Any, one: Any) -> list[str]:

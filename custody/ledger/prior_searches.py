@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, update
 
+from custody.ledger import prior_here
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.prior_claims import TO_BE_FETCHED, ClaimedSearch, end_step, is_mine
-from custody.ledger.states import PRIOR_SEARCH_UNDER_WAY, JobState, PriorSearchState, PriorSeriesState
-from custody.ledger.tables import job, prior_search, prior_series, series, series_source
+from custody.ledger.states import PRIOR_SEARCH_UNDER_WAY, PriorSearchState, PriorSeriesState
+from custody.ledger.tables import prior_search, prior_series, series, series_source
 
 #: Message IDs are 16 bit (PS3.7 E.1); 0 is left to others.
 _MOST_MESSAGE_ID = 65535
@@ -51,14 +52,17 @@ def listed(
 ) -> bool:
     """Record what a PACS has: study and series UIDs, the newest first; the search goes on at once.
 
-    What this node has already, or has of the same study, is not fetched again.
+    What this node has already, or has of the same study, is not fetched again. Where it lies here and was not
+    chosen for a report it is analysed now, for comparison.
     """
     with ledger.write() as connection:
         if not end_step(connection, claimed, PriorSearchState.DUE, now, listed_at=now):
             return False
         add_notes(connection, claimed.id, notes)
         for position, (study_uid, series_uid) in enumerate(found):
-            known = _is_known(connection, study_uid, claimed.patient_digest)
+            known = prior_here.is_known(connection, claimed, study_uid) or prior_here.analysed_now(
+                connection, claimed, study_uid, series_uid, now
+            )
             state = PriorSeriesState.KNOWN if known else PriorSeriesState.WANTED
             connection.execute(
                 prior_series.insert().values(
@@ -175,21 +179,6 @@ def _has_come(connection: Connection, claimed: ClaimedSearch, study_uid: str, se
         series.c.patient_digest == claimed.patient_digest,
         series.c.last_received_at >= claimed.entered_at,
         kept,
-    )
-    return connection.execute(found.limit(1)).first() is not None
-
-
-def _is_known(connection: Connection, study_uid: str, patient_digest: str) -> bool:
-    """Tell whether a study of the patient was analysed here, or is about to be."""
-    useless = [one.value for one in (JobState.REFUSED, JobState.FAILED, JobState.NOT_SELECTED)]
-    found = (
-        select(job.c.id)
-        .join_from(job, series)
-        .where(
-            series.c.study_instance_uid == study_uid,
-            series.c.patient_digest == patient_digest,
-            job.c.state.not_in(useless),
-        )
     )
     return connection.execute(found.limit(1)).first() is not None
 

@@ -13,6 +13,8 @@ from custody.ledger.tables import prior_search
 
 #: The source of images that this node fetched for comparison. No configured source can have this name.
 PRIORS_SOURCE = "(priors)"
+#: Who orders analyses for the sake of a comparison, in the audit.
+BY_PRIORS = "priors"
 
 
 def priors_of(source: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
-from custody.ledger.destinations import Destinations, planned
+from custody.ledger.destinations import Destinations, audience, planned
 from custody.ledger.engine import Ledger
 from custody.ledger.jobs import ClaimedJob, JobEnd
 from custody.ledger.manifests import scan_of
@@ -50,7 +50,7 @@ def result_set_of(
         )
         for one in end.objects
     )
-    sources = [one.source for one in senders]
+    sources = audience([one.source for one in senders], row.purpose)
     return ResultSet(
         job_id=claimed.id,
         series_id=row.series_id,

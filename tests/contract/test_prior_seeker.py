@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from sqlalchemy import update
 
 from core.uid import derived_uid
 from custody.ledger import Ledger, forgetting, prior_arrivals
@@ -18,6 +19,7 @@ from custody.ledger.states import JobPurpose, JobState
 from custody.ledger.tables import (
     association,
     job,
+    manifest,
     prior_search,
     prior_series,
     series,
@@ -93,6 +95,66 @@ def test_a_scan_waits_no_longer_than_configured_and_is_analysed_again(bench: Any
         at.finish(again)
         assert at.seek() == 0
         assert at.claim() is None
+
+
+@pytest.mark.parametrize("person", ["somebody else", None])
+def test_what_cannot_be_compared_leads_to_no_second_result(bench: Any, person: str | None) -> None:
+    """It came late, and is another person's or has no lungs: the same result would go out once more."""
+    with bench() as at:
+        at.hold(earlier())
+        at.send(scan("now"))
+        at.seal()
+        at.clock.advance(WAIT_S + 1)
+        current = at.claim()
+        at.seek()
+        at.seal()
+        at.finish(at.claim(), person=person)
+        at.finish(current)
+        assert at.seek() == 1
+        assert at.search().state == "done"
+        assert at.claim() is None
+
+
+def test_an_earlier_scan_that_lies_here_unanalysed_is_compared_with_and_not_reported(bench: Any) -> None:
+    """It was sent and is too old for a report of its own: nobody fetches it, and nobody gets its report."""
+    with bench(max_age_days=30) as at:
+        at.send(earlier(), calling="CT1")
+        at.seal()
+        assert [one.state for _row, one in at.jobs()] == ["not_selected"]
+        at.hold(earlier())
+        at.send(scan("now"))
+        at.seal()
+        at.seek()
+        assert [row.state for row in at.rows(prior_series)] == ["known"]
+        prior = at.claim()
+        assert (prior.purpose, prior.generation) == (JobPurpose.PRIOR, 2)
+        assert prior.key.study_instance_uid == derived_uid("earlier")
+        at.finish(prior)
+        at.seek()
+        current = at.claim()
+        assert current.key.study_instance_uid == derived_uid("now")
+        at.finish(current)
+        assert set(at.sent()) == {
+            (prior.id, "segmentation"),
+            (current.id, "segmentation"),
+            (current.id, "measurement_report"),
+        }
+        assert status(at.ledger)["incidents"] == []
+
+
+def test_an_earlier_scan_that_was_deleted_here_is_fetched(bench: Any) -> None:
+    """The PACS still has what this node kept unanalysed and deleted since."""
+    with bench(max_age_days=30) as at:
+        at.send(earlier(), calling="CT1")
+        at.seal()
+        at.shelve()
+        with at.ledger.write() as connection:
+            connection.execute(update(manifest).values(purged_at=at.clock.now, purged_because="its days"))
+        at.hold(earlier())
+        at.send(scan("now"))
+        at.seal()
+        at.seek(times=1)
+        assert [row.state for row in at.rows(prior_series)] == ["wanted"]
 
 
 def test_a_slow_retrieval_holds_up_no_other_scan(bench: Any) -> None:

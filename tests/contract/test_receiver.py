@@ -29,6 +29,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE
+from pynetdicom.acse import ACSE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sqlalchemy import select
 from structlog.testing import capture_logs
@@ -266,6 +267,23 @@ def test_echo_is_answered(node: Node) -> None:
         assert link.send_c_echo().Status == 0x0000
     node.idle()
     assert node.files() == []
+    assert [row["ended"] for row in node.rows(association)] == ["released"]
+
+
+def test_a_sender_that_hangs_up_on_the_answer_to_its_release_was_not_lost(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection may be gone before the node's own thread says so; the series must not wait longer."""
+    release = ACSE.send_release
+
+    def slowly(self: ACSE, is_response: bool = False) -> None:
+        release(self, is_response)
+        if is_response:
+            time.sleep(0.5)
+
+    monkeypatch.setattr(ACSE, "send_release", slowly)
+    assert node.scanner.send_images([ct_image()]) == [0x0000]
+    node.idle()
     assert [row["ended"] for row in node.rows(association)] == ["released"]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from core.ct_header import CT_IMAGE_STORAGE
 from custody.holdings import Holdings
 from custody.ledger import Ledger, jobs
 from custody.ledger.jobs import ClaimedJob, JobEnd
-from custody.ledger.states import JobState
+from custody.ledger.states import JobPurpose, JobState
 from custody.ledger.tables import association, delivery, job, prior_search, result_object, series
+from custody.ledger.time_points import NewTimePoint
 from custody.shared_storage import SharedStorage
 from custody.shelving import Shelving
 from custody.spool import Spool
@@ -93,8 +95,12 @@ class Bench:
         """Seal what is complete now; return how many series."""
         sealed = Completion(self.settings, self.ledger, self._holdings, self.clock).step()
         if self.storage is not None:
-            Shelving(self.ledger, self.spool, self._holdings, "", self.clock).step()
+            self.shelve()
         return sealed
+
+    def shelve(self) -> None:
+        """Move what is sealed into manifests."""
+        Shelving(self.ledger, self.spool, self._holdings, "", self.clock).step()
 
     def seek(self, times: int = 20) -> int:
         """Let the services work until there is nothing more to do; return how many turns did something."""
@@ -116,13 +122,20 @@ class Bench:
         """Claim the next job as a worker."""
         return jobs.claim(self.ledger, "w", lease_s=600, max_attempts=3, now=self.clock.now)
 
-    def finish(self, claimed: ClaimedJob, state: JobState = JobState.ANALYSED) -> None:
-        """End a job with segmentation and report, or with the report that there is none."""
+    def finish(
+        self, claimed: ClaimedJob, state: JobState = JobState.ANALYSED, *, person: str | None = "a woman"
+    ) -> None:
+        """End a job with segmentation and report, or with the report that there is none.
+
+        `person`: whose time point it leaves; None where it leaves none, as a scan without lungs.
+        """
         kinds = (
             ("segmentation", "measurement_report") if state is JobState.ANALYSED else ("measurement_report",)
         )
         stored = [jobs.StoredResult(kind, SEGMENTATION_STORAGE, "2.25.1", Path("/x"), "0") for kind in kinds]
         end = JobEnd(state, None if state is JobState.ANALYSED else "it has a gap", None, stored)
+        if state is JobState.ANALYSED and person is not None:
+            end = replace(end, time_point=_time_point(claimed, person))
         assert jobs.finish(self.ledger, claimed, end, destinations(self.settings), self.clock.now)
 
     def sent(self) -> list[tuple[str, str]]:
@@ -165,6 +178,20 @@ class Bench:
     @property
     def _holdings(self) -> Holdings:
         return Holdings(self.spool, self.ledger, self.storage)
+
+
+def _time_point(claimed: ClaimedJob, person: str) -> NewTimePoint:
+    year = 2023 if claimed.purpose is JobPurpose.PRIOR else 2024
+    return NewTimePoint(
+        path=Path("/x"),
+        sha256="0",
+        size_bytes=1,
+        patient_digest=claimed.key.patient_digest,
+        person_digest=person,
+        study_instance_uid=claimed.key.study_instance_uid,
+        scanned_at=datetime(year, 1, 1),
+        digest=claimed.id,
+    )
 
 
 @contextmanager
