@@ -86,3 +86,7 @@ class Person:
         if not self.has_birth_date or not self.sex:
             return ""
         return hashlib.sha256(f"{self.birth_date} {self.sex}".encode()).hexdigest()
+
+
+#: Of images whose header names nobody, or does not matter.
+NOBODY = Person("", "", "", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -59,37 +60,36 @@ class Orders:
         for earlier in replaced.replaced_jobs(self._ledger, claimed):
             self._holdings.bring_results(earlier)
         series = sealed_series(self._ledger, claimed)
+        header = _header_of(series)
+        with self._ledger.read() as connection:
+            sources = completion.sources_of(connection, claimed.series_id)
         return Order(
             series=series,
             model=claimed.model,
             sealed_at=claimed.sealed_at,
             predecessors=tuple(predecessors_of(replaced.replaced_objects(self._ledger, claimed))),
-            earlier=self._earlier(claimed, series),
-            citable=self._citable(claimed),
+            earlier=self._earlier(claimed, header, sources),
+            citable=self._citable(claimed, sources),
+            person=Person.of(header),
         )
 
-    def _citable(self, claimed: ClaimedJob) -> frozenset[ResultKind] | None:
+    def _citable(self, claimed: ClaimedJob, sources: Sequence[str]) -> frozenset[ResultKind] | None:
         """Return which objects of an earlier scan that was fetched get to any peer; None for other scans."""
         if claimed.purpose is not JobPurpose.PRIOR:
             return None
-        with self._ledger.read() as connection:
-            sources = completion.sources_of(connection, claimed.series_id)
         told = audience(sources, claimed.purpose.value)
         owed = destinations(self._settings)
         return frozenset(kind for kind in ResultKind if owed.wants(told, kind.value))
 
-    def _earlier(self, claimed: ClaimedJob, series: SealedSeries) -> Earlier | None:
+    def _earlier(self, claimed: ClaimedJob, header: Dataset, sources: Sequence[str]) -> Earlier | None:
         """Return what is known of the patient from before; None where scans are not compared at all.
 
         A scan whose source wants no comparison is kept for later ones of other sources all the same.
         """
         if not self._settings.comparison.enabled:
             return None
-        with self._ledger.read() as connection:
-            sources = completion.sources_of(connection, claimed.series_id)
         if not compares(self._settings, sources):
             return Earlier()
-        header = _header_of(series)
         found = self._time_points.earlier(
             Person.of(header),
             claimed.key.patient_digest,
@@ -101,13 +101,8 @@ class Orders:
         return Earlier(found.points, notes, self._time_points.whole)
 
 
-def person_of(series: SealedSeries) -> Person:
-    """Read whose images a series has; nobody's where none can be read, which the analysis says better."""
-    return Person.of(_header_of(series))
-
-
 def _header_of(series: SealedSeries) -> Dataset:
-    """Read the header of an image; an empty one where that is not possible."""
+    """Read the header of an image; where that is not possible an empty one: the analysis says why better."""
     with contextlib.suppress(OSError, InvalidDicomError, ValueError, AttributeError, KeyError, IndexError):
         return dcmread(series.instances[0].path, stop_before_pixels=True)
     return Dataset()

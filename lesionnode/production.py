@@ -19,6 +19,7 @@ from core.domain import Predecessor, ResultKind, ResultObject, SealedSeries
 from core.errors import InferenceError, ModelError, OtherImages, ResultEncodingError, SeriesRejected
 from core.forms import ResultForm, forms_to_write
 from core.log import get_logger
+from core.patient import NOBODY, Person
 from core.time_point import TimePoint
 from lesionnode import __version__
 from lesionnode.comparing import Earlier, Written, compared, written
@@ -55,6 +56,8 @@ class Order:
         What is known of the patient from before; None where nothing is to be compared.
     citable
         Which of its objects later reports may refer to: those that peers get. None for all.
+    person
+        Whose images they are; nobody's where that is not legible, or does not matter.
     """
 
     series: SealedSeries
@@ -63,6 +66,7 @@ class Order:
     predecessors: tuple[Predecessor, ...] = ()
     earlier: Earlier | None = None
     citable: frozenset[ResultKind] | None = None
+    person: Person = NOBODY
 
     @property
     def paths(self) -> list[Path]:

@@ -39,7 +39,7 @@ from custody.time_point_file import KeptFor
 from custody.time_points import TimePoints
 from lesionnode.engine import Engine
 from lesionnode.installed_models import model_folders
-from lesionnode.orders import Orders, person_of
+from lesionnode.orders import Orders
 from lesionnode.paths import open_ledger, open_storage
 from lesionnode.production import Encoded, Order, Production
 from lesionnode.result_json import refused_json
@@ -177,8 +177,7 @@ class Worker:
 
     def _kept_time_point(self, claimed: ClaimedJob, order: Order, point: TimePoint) -> NewTimePoint:
         digest = claimed.key.patient_digest
-        person = person_of(order.series)
-        kept_for = KeptFor(claimed.id, claimed.series_id, claimed.generation, digest, person.digest)
+        kept_for = KeptFor(claimed.id, claimed.series_id, claimed.generation, digest, order.person.digest)
         return self._once_there_is_space(claimed, lambda: self._time_points.keep(point, kept_for))
 
     def _finish(self, claimed: ClaimedJob, end: JobEnd) -> bool:
