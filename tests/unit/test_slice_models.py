@@ -274,7 +274,9 @@ def test_noise_does_not_speckle_a_lesion() -> None:
 @given(st.integers(0, 20), st.integers(0, 20), st.floats(0.5, 1.5), st.integers(0, 2**31))
 def test_a_finding_does_not_depend_on_other_lesions(top: int, left: int, pixel_mm: float, seed: int) -> None:
     """A lesion is named the same alone and in a slice with another lesion far away."""
-    hu = np.random.default_rng(seed).integers(-800, 200, (90, 90)).astype(np.int16)
+    random = np.random.default_rng(seed)
+    hu = random.integers(-900, -300, (90, 90)).astype(np.int16)
+    hu[:, 47 + left :] = random.integers(-300, 300, (90, 43 - left))
     one = np.zeros(hu.shape, dtype=np.float32)
     one[40 + top : 55 + top, 40 + left : 55 + left] = 1.0
     both = one.copy()
