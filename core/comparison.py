@@ -289,8 +289,8 @@ class HistoryPoint:
     ----------
     facts
         Which scan.
-    model
-        Name and version of what looked at it.
+    model, model_sha256
+        Name and version of what looked at it, and its file: numbers are compared where both are the same.
     lung_ml, lesion_ml, ground_glass_ml, consolidation_ml
         Both lungs, ml.
     percent_of_lung
@@ -307,6 +307,11 @@ class HistoryPoint:
     consolidation_ml: float
     percent_of_lung: float
     severity_score: int
+    model_sha256: str = ""
+
+    def is_by_the_model_of(self, other: HistoryPoint) -> bool:
+        """Tell whether one model, in one file, looked at both scans."""
+        return (self.model, self.model_sha256) == (other.model, other.model_sha256)
 
     @classmethod
     def of(cls, point: TimePoint) -> HistoryPoint:
@@ -325,6 +330,7 @@ class HistoryPoint:
             consolidation_ml=by_finding[Finding.CONSOLIDATION],
             percent_of_lung=numbers.of(Region.LESIONS).percent_of_lung,
             severity_score=numbers.severity_score,
+            model_sha256=point.model.sha256,
         )
 
 
@@ -413,7 +419,7 @@ def peak_of(history: Sequence[HistoryPoint]) -> HistoryPoint | None:
     HistoryPoint or None
         None where no scan has lesion, or there are not two to compare.
     """
-    comparable = [point for point in history if point.model == history[-1].model]
+    comparable = [point for point in history if point.is_by_the_model_of(history[-1])]
     if len(comparable) < 2:
         return None
     largest = max(comparable, key=lambda point: point.percent_of_lung)

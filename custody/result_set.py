@@ -73,11 +73,12 @@ class Owed:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sent the series, and whether the peers of that source are among those that are owed."""
+    """Who sent the series, whether that source was configured, and whether its peers are told of results."""
 
     source: str
     calling_ae_title: str
     settled: bool
+    told: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,18 +26,18 @@ def doubt(prior: TimePoint, current: TimePoint) -> str:
             return f"The {name} scan has no date, so which of the two is the earlier one is not known."
         if _is_cut_at_the_side(point):
             return f"The images of the {name} scan do not hold the whole width of the lungs."
-    return _without_order(prior.facts, current.facts) or _uneven(prior, current)
+    return without_order(prior.facts, current.facts) or _uneven(prior, current)
 
 
-def _without_order(prior: ScanFacts, current: ScanFacts) -> str:
-    """Say that two studies have one date, and no time that tells which came first."""
+def without_order(prior: ScanFacts, current: ScanFacts) -> str:
+    """Say that nothing tells which of two studies came first, a sentence; empty where something does."""
     then, now = prior.scanned_at, current.scanned_at
     if then is None or now is None or prior.study_instance_uid == current.study_instance_uid:
         return ""  # reconstructions of one study need no order
-    has_no_time = time.min in (then.time(), now.time())
-    if then == now or (has_no_time and then.date() == now.date()):
-        return "Both scans have one date and no time, so which of the two is the earlier one is not known."
-    return ""
+    unknown = "so which of the two is the earlier one is not known."
+    if time.min in (then.time(), now.time()) and then.date() == now.date():
+        return f"Both scans are of one date, and one of them at least has no time, {unknown}"
+    return f"Both scans have the same date and time, {unknown}" if then == now else ""
 
 
 def _is_cut_at_the_side(point: TimePoint) -> bool:

@@ -8,6 +8,7 @@ from datetime import datetime
 from core.domain import Region
 from core.time_point import TimePoint
 from inference.comparability import acquisition_conditions, is_same_model, lungs_ml
+from inference.doubts import without_order
 
 #: So many earlier scans, the newest, are in the trend, and the one with the largest share of lesion.
 MOST_SCANS = 50
@@ -39,6 +40,8 @@ def baseline_of(earlier: Sequence[TimePoint], current: TimePoint) -> TimePoint:
     current
         The current scan.
     """
+    # What may be the later one of the two is the last choice.
+    earlier = [one for one in earlier if not without_order(one.facts, current.facts)] or earlier
     newest = earlier[-1].facts.scanned_at
     if newest is None:
         return earlier[-1]

@@ -55,8 +55,8 @@ class Group:
     prior, current
         Its parts, largest first; none where it is in one scan only.
     carried_on
-        Which prior part goes on as which current one, (prior number, current number): each at most once, by
-        what they have in common, the most first.
+        Which prior part goes on as which current one, (prior number, current number): each at most once, and
+        linked; what has the most in common first.
     """
 
     prior: tuple[Lesion, ...]
@@ -82,7 +82,8 @@ def grouped(prior: Sequence[Lesion], current: Sequence[Lesion], near: Nearness) 
     count = len(prior) + len(current)
     if count == 0:
         return []
-    then, now = np.nonzero(linked(prior, current, near))
+    links = linked(prior, current, near)
+    then, now = np.nonzero(links)
     graph = csr_array((np.ones(then.size), (then, now + len(prior))), shape=(count, count))
     _, labels = connected_components(graph, directed=False)
     groups = []
@@ -95,23 +96,30 @@ def grouped(prior: Sequence[Lesion], current: Sequence[Lesion], near: Nearness) 
                 _largest_first([prior[at] for at in before]),
                 _largest_first([current[at] for at in after]),
                 tuple(
-                    (prior[one].number, current[other].number) for one, other in _pairs(before, after, near)
+                    (prior[one].number, current[other].number)
+                    for one, other in _pairs(before, after, near, links)
                 ),
             )
         )
     return sorted(groups, key=_order)
 
 
-def _pairs(before: Sequence[int], after: Sequence[int], near: Nearness) -> Iterator[tuple[int, int]]:
-    """Pair the parts of one lesion one to one: what has the most in common first, then what is nearest."""
-    left = sorted(
-        ((one, other) for one in before for other in after),
+def _pairs(
+    before: Sequence[int], after: Sequence[int], near: Nearness, links: NDArray[np.bool_]
+) -> Iterator[tuple[int, int]]:
+    """Pair linked parts of one lesion one to one: what has the most in common first, then what is nearest.
+
+    The ends of a chain are parts of one lesion and may lie far apart: they are no pair.
+    """
+    taken_then, taken_now = set[int](), set[int]()
+    for one, other in sorted(
+        ((one, other) for one in before for other in after if links[one, other]),
         key=lambda pair: (-near.shared_ml[pair], near.distance_mm[pair], pair),
-    )
-    while left:
-        one, other = left[0]
-        yield one, other
-        left = [pair for pair in left if pair[0] != one and pair[1] != other]
+    ):
+        if one not in taken_then and other not in taken_now:
+            taken_then.add(one)
+            taken_now.add(other)
+            yield one, other
 
 
 def linked(prior: Sequence[Lesion], current: Sequence[Lesion], near: Nearness) -> NDArray[np.bool_]:

@@ -230,7 +230,7 @@ class _Run:
             try:
                 scan = _Scan.of(look_into(folder))
             except (SeriesRejected, OSError) as error:
-                notes.append(f"Earlier scan {number} was not compared: {error}.")
+                notes.append(f"Earlier scan {number} was not compared: {_reason(error)}.")
                 continue
             reason = current.why_not_compared(scan)
             if reason is None:
@@ -245,8 +245,10 @@ class _Run:
             try:
                 result, point = self.analysed(scan, place, Earlier(before))
             except (SeriesRejected, ResultEncodingError, InferenceError, OSError) as error:
-                result, point = refused_json(str(error), self.model), None
-                notes.append(f"An earlier scan was not compared, because it cannot be analysed: {error}.")
+                result, point = refused_json(_reason(error), self.model), None
+                notes.append(
+                    f"An earlier scan was not compared, because it cannot be analysed: {_reason(error)}."
+                )
             _write_json(result, place)
             done += [] if point is None else [(scan, point)]
         return Earlier(tuple(point for _, point in done), tuple(notes))
@@ -286,6 +288,11 @@ class _Run:
         refusal = refusal_of(paths, reason, self.engine, self.model)
         for one in write_refusal(refusal, context).objects:
             (output / _FILE_NAMES[one.kind]).write_bytes(part_10(one.dataset))
+
+
+def _reason(error: Exception) -> str:
+    """Return an error without names of files, which may be those of patients."""
+    return error.strerror or "it cannot be read" if isinstance(error, OSError) else str(error)
 
 
 def _context(paths: Sequence[Path], provider: str, settings: Settings) -> ResultContext:

@@ -92,6 +92,6 @@ def _row(point: HistoryPoint, before: HistoryPoint | None) -> list[str]:
 
 def _change(point: HistoryPoint, before: HistoryPoint | None) -> str:
     """Return by how much lesion changed, ml; numbers of two models are not compared."""
-    if before is None or before.model != point.model:
+    if before is None or not before.is_by_the_model_of(point):
         return "-"
     return f"{round(point.lesion_ml - before.lesion_ml, 1) + 0.0:+,.1f}"  # never -0.0

@@ -63,21 +63,21 @@ class Orders:
         header = _header_of(series)
         with self._ledger.read() as connection:
             sources = completion.sources_of(connection, claimed.series_id)
+            told = audience(connection, claimed.series_id)
         return Order(
             series=series,
             model=claimed.model,
             sealed_at=claimed.sealed_at,
             predecessors=tuple(predecessors_of(replaced.replaced_objects(self._ledger, claimed))),
             earlier=self._earlier(claimed, header, sources),
-            citable=self._citable(claimed, sources),
+            citable=self._citable(claimed, told),
             person=Person.of(header),
         )
 
-    def _citable(self, claimed: ClaimedJob, sources: Sequence[str]) -> frozenset[ResultKind] | None:
+    def _citable(self, claimed: ClaimedJob, told: Sequence[str]) -> frozenset[ResultKind] | None:
         """Return which objects of an earlier scan that was fetched get to any peer; None for other scans."""
         if claimed.purpose is not JobPurpose.PRIOR:
             return None
-        told = audience(sources, claimed.purpose.value)
         owed = destinations(self._settings)
         return frozenset(kind for kind in ResultKind if owed.wants(told, kind.value))
 

@@ -215,14 +215,15 @@ class Completion:
         names = completion.sources_of(connection, one.series_id)
         sources = [self._settings.source(name) for name in names]
         configured = tuple(source for source in sources if source is not None)
-        prior = self._priors.as_prior(connection, one, names)
+        unwanted = why_not_analysed(configured, facts, now)
+        prior = self._priors.as_prior(connection, one, names, is_wanted=unwanted is None)
         callers = " and ".join(sorted(one.callers))
         return _Ready(
             open_series=one,
             facts=facts,
             acquisition=scan,
             sources=configured,
-            unwanted=None if prior is not None else why_not_analysed(configured, facts, now),
+            unwanted=None if prior is not None else unwanted,
             prior=prior,
             evidence=(
                 f"{one.count} images; {now - one.last_received_at:.1f} s without another one; "
@@ -294,10 +295,11 @@ CITED_OF_PRIORS = (ResultKind.SEGMENTATION.value,)
 def destinations(settings: Settings) -> Destinations:
     """Return which peers each source's results go to, and what each peer is to get."""
     peers = {source.name: tuple(source.send_to) for source in settings.sources}
+    reporting = {source.name for source in settings.sources if source.report_priors}
     return Destinations(
         {PRIORS_SOURCE: (), **peers, **{priors_of(name): to for name, to in peers.items()}},
         {peer.name: {kind.value: _wish(peer, kind) for kind in peer.objects} for peer in settings.peers},
-        {PRIORS_SOURCE: (), **{priors_of(name): CITED_OF_PRIORS for name in peers}},
+        {PRIORS_SOURCE: (), **{priors_of(name): CITED_OF_PRIORS for name in peers if name not in reporting}},
     )
 
 

@@ -48,11 +48,14 @@ class PriorRules:
         self._settings = settings
         self._peers = {peer.name for peer in settings.prior_peers}
 
-    def as_prior(self, connection: Connection, one: OpenSeries, sources: Sequence[str]) -> Prior | None:
-        """Return how a series is analysed that came only because this node asked for it; None for others.
+    def as_prior(
+        self, connection: Connection, one: OpenSeries, sources: Sequence[str], *, is_wanted: bool
+    ) -> Prior | None:
+        """Return how a series is analysed that came because this node asked for it; None for others.
 
-        Where the site wants results of it, the source for which it was fetched becomes one of its sources;
-        else its peers get the segmentation, which the report of the current scan refers to.
+        `is_wanted`: whether a source that sent it wants a report of it. The peers of the source for which it
+        was fetched get the segmentation, which the report of the current scan refers to; all results where
+        the site wants that (`report_priors`).
         """
         if PRIORS_SOURCE not in sources:
             return None
@@ -60,11 +63,10 @@ class PriorRules:
         origin = prior_arrivals.origin_of(connection, one.study_instance_uid, series_uid)
         source = self._settings.source(origin.source) if origin is not None else None
         others = {name for name in sources if not name.startswith(PRIORS_SOURCE)}
-        if others - ({source.name} if source is not None and source.report_priors else set()):
+        if others and is_wanted:
             return None  # a sender brought it, too: it is a scan like any other
         if source is not None:
-            name = source.name if source.report_priors else priors_of(source.name)
-            completion.add_source(connection, one.series_id, name, one.calling_ae_title)
+            completion.add_source(connection, one.series_id, priors_of(source.name), one.calling_ae_title)
         if origin is None:
             return Prior(DEFAULT_MODEL, Lane.LOW)
         return Prior(origin.model, Lane(origin.lane))

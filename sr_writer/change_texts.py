@@ -87,7 +87,7 @@ def _composition(shift: CompositionShift) -> str:
 def _trend(comparison: Comparison) -> Iterator[str]:
     """Say which scan had the most, of all that one model looked at."""
     history, peak = comparison.history, comparison.peak
-    others = sum(point.model != history[-1].model for point in history)
+    others = sum(not point.is_by_the_model_of(history[-1]) for point in history)
     if peak is not None and len(history) - others > 2:
         yield (
             f"Highest burden of {len(history) - others} scans: {percent_text(peak.percent_of_lung)} "

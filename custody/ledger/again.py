@@ -16,7 +16,7 @@ from custody.ledger.destinations import Destinations, Written, audience
 from custody.ledger.dialect import lock_series
 from custody.ledger.engine import new_id
 from custody.ledger.states import FINAL_JOB_STATES, DeliveryState, JobState
-from custody.ledger.tables import commitment, delivery, job, result_object, series, series_source
+from custody.ledger.tables import commitment, delivery, job, result_object, series
 
 _BROKE = (JobState.FAILED.value, JobState.REFUSED.value)
 _NOT_SENDING = tuple(
@@ -255,10 +255,7 @@ def _newest_result(connection: Connection, series_id: str) -> Any:
 
 
 def _peers_of(connection: Connection, row: Any, destinations: Destinations) -> Iterable[str]:
-    sources = connection.execute(
-        select(series_source.c.source).where(series_source.c.series_id == row.series_id)
-    ).scalars()
-    told = audience(sources.all(), row.purpose)
+    told = audience(connection, row.series_id)
     configured = [peer for one in told for peer in destinations.peers_of_source.get(one, ())]
     before = connection.execute(
         select(delivery.c.peer).where(delivery.c.job_id == row.id).distinct()
@@ -301,8 +298,7 @@ def _add(
             .where(delivery.c.job_id == row.id, delivery.c.peer == peer)
         ).scalars()
     )
-    sent_by = select(series_source.c.source).where(series_source.c.series_id == row.series_id)
-    sources = audience(connection.execute(sent_by).scalars().all(), row.purpose)
+    sources = audience(connection, row.series_id)
     number = 0
     for kind in dict.fromkeys(one.kind for one in written if one.kind not in there):
         encodings = [Written(one.id, row.id, kind, one.variant) for one in written if one.kind == kind]

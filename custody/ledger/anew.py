@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, select, update
 
 from core.domain import SeriesKey
+from custody.ledger.completion import leave_out_senders
 from custody.ledger.dialect import insert_new
 from custody.ledger.engine import new_id
 from custody.ledger.files import recorded
 from custody.ledger.reception import OTHER_CONTENT, NewInstance
-from custody.ledger.states import JobState
+from custody.ledger.states import JobPurpose, JobState
 from custody.ledger.tables import acquisition, association, instance, job, manifest, series, series_source
 from custody.manifest import Manifest, checksum_in
 
@@ -88,6 +89,8 @@ def _take_sealing(connection: Connection, series_id: str, found: Manifest, *, go
     elif state == JobState.QUEUED and gone:
         state, reason = JobState.FAILED.value, "its images were deleted before there was a result"
     values = {name: value for name, value in asdict(sealing).items() if name not in ("acquisition", "job_id")}
+    if sealing.purpose == JobPurpose.PRIOR.value:
+        leave_out_senders(connection, series_id)
     connection.execute(
         job.insert().values(
             {
@@ -183,10 +186,10 @@ def take_series(
 
 
 def take_sender(
-    connection: Connection, series_id: str, source: str, calling: str, *, settled: bool = False
+    connection: Connection, series_id: str, source: str, calling: str, *, settled: int = 0
 ) -> None:
     """Enter who sent a series, where that is not known yet."""
-    values = {"series_id": series_id, "source": source, "calling_ae_title": calling, "settled": int(settled)}
+    values = {"series_id": series_id, "source": source, "calling_ae_title": calling, "settled": settled}
     insert_new(connection, series_source, values)
 
 

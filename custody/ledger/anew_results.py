@@ -13,7 +13,7 @@ from custody.ledger.anew import ENDED, raise_generation, take_scan, take_sender,
 from custody.ledger.destinations import supersede_deliveries
 from custody.ledger.engine import new_id
 from custody.ledger.files import recorded
-from custody.ledger.states import DeliveryState, JobState
+from custody.ledger.states import NOT_TOLD, DeliveryState, JobState
 from custody.ledger.tables import attempt, commitment, delivery, job, result_object, series
 from custody.result_set import CorrectedSet, KeptObject, Receipt, ResultSet
 
@@ -57,7 +57,8 @@ def take_result_set(
         connection.execute(update(job).where(job.c.id == found.job_id).values(values))
     raise_generation(connection, series_id, found.generation)
     for one in found.senders:
-        take_sender(connection, series_id, one.source, one.calling_ae_title, settled=one.settled)
+        settled = int(one.settled) if one.told else NOT_TOLD
+        take_sender(connection, series_id, one.source, one.calling_ae_title, settled=settled)
     _take_attempt(connection, found)
     objects = _take_objects(connection, folder, found, corrected)
     for row in _deliveries(found, objects, receipts, gone=purged_at is not None):

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, func, select, update
 from custody.ledger import instances, postgresql
 from custody.ledger.dialect import insert_new
 from custody.ledger.engine import new_id
-from custody.ledger.states import JobPurpose, JobState, Lane
+from custody.ledger.prior_waits import PRIORS_SOURCE
+from custody.ledger.states import NOT_TOLD, JobPurpose, JobState, Lane
 from custody.ledger.tables import acquisition, association, instance, job, series, series_source
 
 
@@ -237,6 +238,22 @@ def add_source(connection: Connection, series_id: str, source: str, calling_ae_t
     insert_new(connection, series_source, values)
 
 
+def leave_out_senders(connection: Connection, series_id: str) -> None:
+    """Tell nobody who sent a series of its results: it is analysed for comparison with another scan only.
+
+    Whoever sends it later is told, as of any scan.
+    """
+    sent = series_source.c.source.not_like(f"{PRIORS_SOURCE}%")
+    connection.execute(
+        update(series_source).where(series_source.c.series_id == series_id, sent).values(settled=NOT_TOLD)
+    )
+
+
+def _tell_all_senders(connection: Connection, series_id: str) -> None:
+    left_out = (series_source.c.series_id == series_id, series_source.c.settled == NOT_TOLD)
+    connection.execute(update(series_source).where(*left_out).values(settled=0))
+
+
 def acquisitions_of(
     connection: Connection, study_instance_uid: str, patient_digest: str
 ) -> list[KnownAcquisition]:
@@ -326,6 +343,10 @@ def seal(connection: Connection, sealing: Sealing, now: float, *, publish: bool 
     )
     job_id = new_id()
     wanted = sealing.state is JobState.QUEUED
+    if sealing.purpose is JobPurpose.PRIOR:
+        leave_out_senders(connection, one.series_id)
+    elif wanted:
+        _tell_all_senders(connection, one.series_id)
     connection.execute(
         job.insert().values(
             id=job_id,

@@ -12,8 +12,7 @@ from custody.ledger import incidents
 from custody.ledger.dialect import lock_series
 from custody.ledger.engine import Ledger, new_id
 from custody.ledger.incidents import IncidentKind
-from custody.ledger.prior_waits import PRIORS_SOURCE
-from custody.ledger.states import DeliveryState, JobPurpose, JobState
+from custody.ledger.states import NOT_TOLD, DeliveryState, JobState
 from custody.ledger.tables import delivery, job, result_object, series_source
 from custody.result_set import Owed
 
@@ -94,22 +93,16 @@ class Destinations:
         return next(iter(ranked), encodings[0] if wish.others_will_do else None)
 
 
-def audience(sources: Collection[str], purpose: str) -> list[str]:
-    """Return the sources whose peers are told of a result.
+def audience(connection: Connection, series_id: str) -> list[str]:
+    """Return the sources whose peers are told of results of a series.
 
-    A scan that was sent, and that no rule chose for a report, may be analysed for comparison later. Whoever
-    sent it gets no report of it then; the scan that it is compared with may cite it.
-
-    Parameters
-    ----------
-    sources
-        All of a series.
-    purpose
-        `custody.ledger.states.JobPurpose` of the job.
+    Not those that sent it while no rule of theirs wanted a report of it, where it was analysed for comparison
+    with another scan (`custody.ledger.completion.leave_out_senders`).
     """
-    if purpose == JobPurpose.PRIOR.value and PRIORS_SOURCE not in sources:
-        return [source for source in sources if source.startswith(PRIORS_SOURCE)]
-    return list(sources)
+    told = select(series_source.c.source).where(
+        series_source.c.series_id == series_id, series_source.c.settled != NOT_TOLD
+    )
+    return list(connection.execute(told).scalars())
 
 
 def planned(
@@ -134,16 +127,9 @@ def create_deliveries(connection: Connection, series_id: str, destinations: Dest
     """
     lock_series(connection, [series_id])
     peers_of_source = destinations.peers_of_source
-    sent_by = select(series_source.c.source).where(series_source.c.series_id == series_id)
-    sources = connection.execute(sent_by).scalars().all()
+    sources = audience(connection, series_id)
     written = connection.execute(
-        select(
-            result_object.c.id,
-            result_object.c.job_id,
-            result_object.c.kind,
-            result_object.c.variant,
-            job.c.purpose,
-        )
+        select(result_object.c.id, result_object.c.job_id, result_object.c.kind, result_object.c.variant)
         .join_from(result_object, job)
         .where(
             job.c.series_id == series_id,
@@ -159,13 +145,12 @@ def create_deliveries(connection: Connection, series_id: str, destinations: Dest
     )
     known = {(row.job_id, row.kind, row.peer) for row in existing}
     objects: dict[tuple[str, str], list[Written]] = {}
-    told = {row.job_id: audience(sources, row.purpose) for row in written}
     for row in written:
-        objects.setdefault((row.job_id, row.kind), []).append(Written(*row[:4]))
+        objects.setdefault((row.job_id, row.kind), []).append(Written(*row))
     missing = [
         (chosen, peer)
         for (job_id, kind), encodings in objects.items()
-        for peer in destinations.wants(told[job_id], kind)
+        for peer in destinations.wants(sources, kind)
         if (job_id, kind, peer) not in known and (chosen := destinations.choice(peer, encodings)) is not None
     ]
     # An earlier scan that was fetched for comparison has a source without peers.
@@ -193,7 +178,11 @@ def create_deliveries(connection: Connection, series_id: str, destinations: Dest
     # A source that is not configured now is still owed its results once it is restored.
     connection.execute(
         update(series_source)
-        .where(series_source.c.series_id == series_id, series_source.c.source.in_(list(peers_of_source)))
+        .where(
+            series_source.c.series_id == series_id,
+            series_source.c.source.in_(list(peers_of_source)),
+            series_source.c.settled != NOT_TOLD,
+        )
         .values(settled=1)
     )
     return len(missing)

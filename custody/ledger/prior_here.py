@@ -7,11 +7,11 @@ from sqlalchemy import Connection, select
 from core.errors import NodeError
 from custody.ledger import merges
 from custody.ledger.again import Order, analyse_again
-from custody.ledger.completion import add_source
+from custody.ledger.completion import add_source, leave_out_senders
 from custody.ledger.prior_claims import ClaimedSearch
 from custody.ledger.prior_waits import BY_PRIORS, priors_of
 from custody.ledger.states import JobPurpose, JobState
-from custody.ledger.tables import job, prior_search, series
+from custody.ledger.tables import instance, job, prior_search, series
 
 
 def is_known(connection: Connection, claimed: ClaimedSearch, study_uid: str) -> bool:
@@ -53,6 +53,13 @@ def analysed_now(
     lies_here = connection.execute(newest).one_or_none()
     if lies_here is None or lies_here.state != JobState.NOT_SELECTED.value:
         return False
+    coming_in = select(instance.c.id).where(
+        instance.c.series_id == lies_here.series_id,
+        instance.c.generation.is_(None),
+        instance.c.set_aside.is_(None),
+    )
+    if connection.execute(coming_in.limit(1)).first() is not None:
+        return False  # it is sealed for comparison once it is complete
     search = connection.execute(
         select(prior_search.c.source, job.c.model, job.c.lane)
         .join_from(prior_search, job)
@@ -65,5 +72,6 @@ def analysed_now(
         )
     except NodeError:  # its images were deleted: the PACS still has them
         return False
+    leave_out_senders(connection, lies_here.series_id)
     add_source(connection, lies_here.series_id, priors_of(search.source), lies_here.calling_ae_title)
     return True

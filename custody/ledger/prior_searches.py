@@ -118,6 +118,9 @@ def fetched(
             return
         came = came or _has_come(connection, claimed, wanted.study_instance_uid, wanted.series_instance_uid)
         _end_series(connection, wanted.id, came=came, reason=reason, now=now)
+        if came:  # it may have come by another way meanwhile, and have been sealed as one for no report
+            uids = wanted.study_instance_uid, wanted.series_instance_uid
+            prior_here.analysed_now(connection, claimed, *uids, now)
         if reason is not None:
             add_notes(connection, claimed.id, [f"An earlier scan is missing or incomplete: {reason}."])
 

@@ -8,10 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from core.domain import SeriesInstanceUID, SeriesKey, StudyInstanceUID
-from custody.ledger.destinations import Destinations, audience, planned
+from custody.ledger.destinations import Destinations, planned
 from custody.ledger.engine import Ledger
 from custody.ledger.jobs import ClaimedJob, JobEnd
 from custody.ledger.manifests import scan_of
+from custody.ledger.states import NOT_TOLD
 from custody.ledger.tables import job, series, series_source
 from custody.result_set import KeptObject, ResultSet, Sender
 
@@ -50,7 +51,7 @@ def result_set_of(
         )
         for one in end.objects
     )
-    sources = audience([one.source for one in senders], row.purpose)
+    sources = [one.source for one in senders if one.told]
     return ResultSet(
         job_id=claimed.id,
         series_id=row.series_id,
@@ -90,9 +91,11 @@ def result_set_of(
 
 def _senders(connection: Connection, series_id: str, destinations: Destinations) -> tuple[Sender, ...]:
     rows = connection.execute(
-        select(series_source.c.source, series_source.c.calling_ae_title)
+        select(series_source.c.source, series_source.c.calling_ae_title, series_source.c.settled)
         .where(series_source.c.series_id == series_id)
         .order_by(series_source.c.source, series_source.c.calling_ae_title)
     )
     known = destinations.peers_of_source
-    return tuple(Sender(row.source, row.calling_ae_title, row.source in known) for row in rows)
+    return tuple(
+        Sender(row.source, row.calling_ae_title, row.source in known, row.settled != NOT_TOLD) for row in rows
+    )

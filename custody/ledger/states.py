@@ -60,6 +60,11 @@ class CommitmentRequestState(StrEnum):
     FAILED = "failed"
 
 
+#: Of a source (`series_source.settled`): it is told of no result, as no rule of its own wanted one. With 0
+#: results are owed to it; with 1 it has them, or none is to come.
+NOT_TOLD = 2
+
+
 class JobPurpose(StrEnum):
     """What a job is for."""
 

@@ -115,8 +115,7 @@ def draw_trend(page: Canvas, area: Area, history: Sequence[HistoryPoint], words:
 
 def _breaks(history: Sequence[HistoryPoint]) -> list[int]:
     """Return before which scans the model changes: no line goes on there, as numbers cannot be compared."""
-    models = [point.model for point in history]
-    return [at for at in range(1, len(models)) if models[at] != models[at - 1]]
+    return [at for at in range(1, len(history)) if not history[at].is_by_the_model_of(history[at - 1])]
 
 
 def _between_models(page: Canvas, inner: Area, xs: Sequence[float], words: ComparisonWords) -> None:

@@ -425,6 +425,8 @@ def test_what_another_model_found_is_not_the_highest_burden() -> None:
     assert "Another model looked at 1 earlier scan of the trend" in sentences
     assert mixed.peak is not None
     assert mixed.peak.model == others[-1].model
+    other_file = replace(comparison, history=(replace(first, model_sha256="ef" * 32), *others))
+    assert "Another model looked at 1 earlier scan" in "\n".join(change_facts(other_file))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 from sqlalchemy import update
 
 from core.uid import derived_uid
-from custody.ledger import Ledger, forgetting, prior_arrivals
+from custody.ledger import Ledger, destinations, forgetting, prior_arrivals
+from custody.ledger.completion import add_source
 from custody.ledger.prior_waits import PRIORS_SOURCE, priors_of
 from custody.ledger.report import status
 from custody.ledger.states import JobPurpose, JobState
@@ -142,8 +143,8 @@ def test_an_earlier_scan_that_lies_here_unanalysed_is_compared_with_and_not_repo
         assert status(at.ledger)["incidents"] == []
 
 
-def test_an_earlier_scan_that_was_deleted_here_is_fetched(bench: Any) -> None:
-    """The PACS still has what this node kept unanalysed and deleted since."""
+def test_an_earlier_scan_that_was_deleted_here_is_fetched_and_not_reported(bench: Any) -> None:
+    """The PACS has what this node kept unanalysed and deleted since; its sender still wants no report."""
     with bench(max_age_days=30) as at:
         at.send(earlier(), calling="CT1")
         at.seal()
@@ -153,8 +154,51 @@ def test_an_earlier_scan_that_was_deleted_here_is_fetched(bench: Any) -> None:
         at.hold(earlier())
         at.send(scan("now"))
         at.seal()
-        at.seek(times=1)
-        assert [row.state for row in at.rows(prior_series)] == ["wanted"]
+        at.seek()
+        assert [row.state for row in at.rows(prior_series)] == ["came"]
+        at.seal()
+        prior = at.claim()
+        assert (prior.purpose, prior.key.study_instance_uid) == (JobPurpose.PRIOR, derived_uid("earlier"))
+        at.finish(prior)
+        assert at.sent() == [(prior.id, "segmentation")]
+
+
+def test_an_earlier_scan_that_arrives_beside_the_current_one_is_compared_with(bench: Any) -> None:
+    """Both are pushed at once: the old one is fetched as well, analysed once, and reported to nobody."""
+    with bench(max_age_days=30) as at:
+        at.hold(earlier())
+        at.send(scan("now"))
+        at.seal()
+        at.send(earlier(), calling="CT1")
+        at.seek()
+        at.seal()
+        prior = at.claim()
+        assert prior.purpose is JobPurpose.PRIOR
+        at.finish(prior)
+        assert at.sent() == [(prior.id, "segmentation")]
+        at.seek()
+        current = at.claim()
+        assert current.key.study_instance_uid == derived_uid("now")
+        assert prior_arrivals.notes_for(at.ledger, current.id) == ()
+
+
+def test_who_sends_an_earlier_scan_later_is_told_and_who_wanted_no_report_is_not(bench: Any) -> None:
+    """The first sender's rule left it out; the second one is owed its results like any second sender."""
+    with bench(max_age_days=30) as at:
+        at.send(earlier(), calling="CT1")
+        at.seal()
+        at.hold(earlier())
+        at.send(scan("now"))
+        at.seal()
+        at.seek()
+        prior = at.claim()
+        at.finish(prior)
+        assert at.sent() == [(prior.id, "segmentation")]
+        series_id = prior.series_id
+        with at.ledger.write() as connection:
+            assert destinations.audience(connection, series_id) == [priors_of("scanner")]
+            add_source(connection, series_id, "second", "CT2")
+            assert sorted(destinations.audience(connection, series_id)) == [priors_of("scanner"), "second"]
 
 
 def test_a_slow_retrieval_holds_up_no_other_scan(bench: Any) -> None:

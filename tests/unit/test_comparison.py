@@ -139,6 +139,19 @@ def test_of_several_scans_of_one_day_the_one_made_most_alike_is_compared_with() 
     assert baseline_of(earlier_scans(current, [soft, newer]), current) is newer
 
 
+def test_a_scan_that_may_be_the_later_one_is_the_last_choice() -> None:
+    """One of the current scan's date without a time costs the comparison with no older one."""
+    older, same_day, current = scans(0, 30, 30)
+    same_day, current = (
+        replace(one, facts=replace(one.facts, study_instance_uid=f"2.25.7{at}", scanned_at=moment))
+        for at, (one, moment) in enumerate(
+            ((same_day, datetime(2026, 5, 1)), (current, datetime(2026, 5, 1, 10, 30)))
+        )
+    )
+    assert baseline_of(earlier_scans(current, [older, same_day]), current) is older
+    assert baseline_of([same_day], current) is same_day
+
+
 def test_the_trend_is_bounded_and_keeps_the_peak() -> None:
     """The newest scans, and the worst of all however old it is."""
     *earlier, _ = scans(*range(MOST_SCANS + 11))

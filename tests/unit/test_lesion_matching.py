@@ -16,7 +16,7 @@ from core.domain import BoxedMask, Lesion, LesionClass, Side
 from core.repeatability import Condition, Repeatability
 from inference.change_limits import Limits
 from inference.lesion_fates import Fates, fate_of, fates
-from inference.lesion_matching import LEAST_SHARED, Group, Nearness, grouped, matched, nearness
+from inference.lesion_matching import LEAST_SHARED, Group, Nearness, grouped, linked, matched, nearness
 from lesionnode.phantom import PairGrid, generate_pair, random_pair
 from lesionnode.phantom.time_points import Fate as PlannedFate
 from tests.helpers.scans import (
@@ -240,13 +240,14 @@ def test_each_fate_is_told_with_its_volume() -> None:
 def test_the_parts_of_a_lesion_are_paired_one_to_one(
     case: tuple[list[Lesion], list[Lesion], Nearness],
 ) -> None:
-    """As many pairs as there can be, no part twice, and none of another lesion."""
+    """One pair at least, no part twice, and none that is not linked: not the two ends of a chain."""
     before, now, near = case
-    groups = grouped(before, now, near)
+    groups, links = grouped(before, now, near), linked(before, now, near)
     for group in groups:
         then, later = ([one.number for one in parts] for parts in (group.prior, group.current))
         pairs = group.carried_on
-        assert len(pairs) == min(len(then), len(later))
+        assert bool(pairs) == bool(then and later)
+        assert all(links[a - 1, b - 1] for a, b in pairs)
         assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)
         assert all(a in then and b in later for a, b in pairs)
 
@@ -256,6 +257,15 @@ def test_of_several_parts_each_goes_on_as_what_it_has_most_in_common_with() -> N
     crossed = Nearness(np.array([[5.0, 4.0], [7.0, 0.0]]), np.full((2, 2), 5.0))
     (group,) = grouped(numbered([10.0, 8.0]), numbered([12.0, 4.5]), crossed)
     assert group.carried_on == ((2, 1), (1, 2))
+
+
+def test_the_ends_of_a_chain_do_not_go_on_as_each_other() -> None:
+    """One lost an end, which is elsewhere; the other grew into it: the end is nobody's, and has a new UID."""
+    far = np.array([[2.0, 20.0], [10.0, math.inf]])
+    chain = Nearness(np.array([[35.0, 5.0], [4.0, 0.0]]), far)
+    (group,) = grouped(numbered([45.0, 6.0]), numbered([42.0, 6.0]), chain)
+    assert numbers([group]) == [([1, 2], [1, 2])]
+    assert group.carried_on == ((1, 1),)
 
 
 def test_two_lesions_that_became_two_keep_their_tracking_uids() -> None:

@@ -22,8 +22,8 @@ from core.domain import (
 from custody.late_flush import MARK
 from custody.ledger import Ledger, corrected_results, deliveries, jobs, new_id
 from custody.ledger.deliveries import Attempted
-from custody.ledger.states import DeliveryState, JobPurpose, JobState
-from custody.ledger.tables import delivery, job, manifest
+from custody.ledger.states import NOT_TOLD, DeliveryState, JobPurpose, JobState
+from custody.ledger.tables import delivery, job, manifest, series_source
 from custody.result_set import (
     RECEIPTS,
     RESULT_SET,
@@ -112,6 +112,7 @@ def test_an_earlier_scan_that_was_fetched_stays_one(ledger: Ledger, tmp_path: Pa
     station.seal(shelve=False)
     with ledger.write() as connection:
         connection.execute(update(job).values(purpose=JobPurpose.PRIOR.value))
+        connection.execute(update(series_source).values(settled=NOT_TOLD))
     station.shelve()
     if analysed:
         station.analyse()
@@ -121,6 +122,7 @@ def test_an_earlier_scan_that_was_fetched_stays_one(ledger: Ledger, tmp_path: Pa
     station.rebuild()
     with ledger.read() as connection:
         assert connection.execute(select(job.c.purpose)).scalars().all() == [JobPurpose.PRIOR.value]
+        assert connection.execute(select(series_source.c.settled)).scalars().all() == [NOT_TOLD]
 
 
 def test_rebuilding_again_changes_nothing(ledger: Ledger, tmp_path: Path) -> None:
