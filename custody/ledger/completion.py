@@ -15,6 +15,9 @@ from custody.ledger.prior_waits import PRIORS_SOURCE
 from custody.ledger.states import NOT_TOLD, JobPurpose, JobState, Lane
 from custody.ledger.tables import acquisition, association, instance, job, series, series_source
 
+#: Condition on an image: it is to be analysed, and no generation of its series holds it yet.
+IS_OPEN = (instance.c.generation.is_(None)) & (instance.c.set_aside.is_(None))
+
 
 @dataclass(frozen=True, slots=True)
 class OpenSeries:
@@ -112,9 +115,6 @@ def lock_sealing(connection: Connection) -> None:
         postgresql.lock_sealing(connection)
 
 
-_is_open = (instance.c.generation.is_(None)) & (instance.c.set_aside.is_(None))
-
-
 def open_series(connection: Connection) -> list[OpenSeries]:
     """Return every series with instances that no generation holds yet."""
     last = association.alias("last")
@@ -133,7 +133,7 @@ def open_series(connection: Connection) -> list[OpenSeries]:
         .join_from(instance, series)
         .join(association, association.c.id == instance.c.association_id)
         .outerjoin(last, last.c.id == series.c.last_association_id)
-        .where(_is_open)
+        .where(IS_OPEN)
         .group_by(series.c.id, association.c.calling_ae_title, last.c.ended)
     ).all()
     result = []
@@ -333,7 +333,7 @@ def seal(connection: Connection, sealing: Sealing, now: float, *, publish: bool 
     one = sealing.open_series
     generation = one.generation + 1
     connection.execute(
-        update(instance).where(instance.c.series_id == one.series_id, _is_open).values(generation=generation)
+        update(instance).where(instance.c.series_id == one.series_id, IS_OPEN).values(generation=generation)
     )
     # The association matters while the series is open; afterwards it may be forgotten.
     connection.execute(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, or_, select
 
+from custody.ledger.completion import IS_OPEN
 from custody.ledger.states import (
     FINAL_JOB_STATES,
     PRIOR_SEARCH_UNDER_WAY,
@@ -109,9 +110,7 @@ def _under_way(connection: Connection, ids: Sequence[str], now: float) -> list[s
         "images that came within the last minute": select(func.count()).where(
             series.c.id.in_(ids), series.c.last_received_at > now - _QUIET_S
         ),
-        "images that are not sealed yet": select(func.count()).where(
-            instance.c.series_id.in_(ids), instance.c.generation.is_(None), instance.c.set_aside.is_(None)
-        ),
+        "images that are not sealed yet": select(func.count()).where(instance.c.series_id.in_(ids), IS_OPEN),
         "analyses": select(func.count()).where(
             job.c.series_id.in_(ids), job.c.state.not_in(FINAL_JOB_STATES)
         ),

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 from core.errors import NodeError
 from custody.ledger import merges
 from custody.ledger.again import Order, analyse_again
+from custody.ledger.completion import IS_OPEN
 from custody.ledger.engine import Ledger
 from custody.ledger.prior_searches import add_notes
 from custody.ledger.prior_waits import BY_PRIORS
@@ -307,9 +308,8 @@ def _is_coming_in(connection: Connection, search: Any, one: Any) -> bool:
         .where(
             series.c.study_instance_uid == one.study_instance_uid,
             series.c.series_instance_uid == one.series_instance_uid,
-            series.c.patient_digest == search.patient_digest,
-            instance.c.generation.is_(None),
-            instance.c.set_aside.is_(None),
+            series.c.patient_digest.in_(merges.same_patient(connection, search.patient_digest)),
+            IS_OPEN,
         )
     )
     return connection.execute(waiting.limit(1)).first() is not None

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 from core.errors import NodeError
 from custody.ledger import merges
 from custody.ledger.again import Order, analyse_again
-from custody.ledger.completion import add_source, leave_out_senders
+from custody.ledger.completion import IS_OPEN, add_source, leave_out_senders
 from custody.ledger.prior_claims import ClaimedSearch
 from custody.ledger.prior_waits import BY_PRIORS, priors_of
 from custody.ledger.states import JobPurpose, JobState
@@ -53,11 +53,7 @@ def analysed_now(
     lies_here = connection.execute(newest).one_or_none()
     if lies_here is None or lies_here.state != JobState.NOT_SELECTED.value:
         return False
-    coming_in = select(instance.c.id).where(
-        instance.c.series_id == lies_here.series_id,
-        instance.c.generation.is_(None),
-        instance.c.set_aside.is_(None),
-    )
+    coming_in = select(instance.c.id).where(instance.c.series_id == lies_here.series_id, IS_OPEN)
     if connection.execute(coming_in.limit(1)).first() is not None:
         return False  # it is sealed for comparison once it is complete
     search = connection.execute(

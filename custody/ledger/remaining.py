@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from custody.ledger.completion import IS_OPEN
 from custody.ledger.states import FINAL_JOB_STATES, CommitmentRequestState, CommitmentState, DeliveryState
-from custody.ledger.tables import association, commitment, commitment_request, delivery, instance, job
+from custody.ledger.tables import association, commitment, commitment_request, delivery, job
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def remaining(connection: Connection) -> Remaining:
     callers = connection.execute(
         select(association.c.calling_ae_title).where(association.c.closed_at.is_(None)).distinct()
     ).scalars()
-    images = select(func.count()).where(instance.c.generation.is_(None), instance.c.set_aside.is_(None))
+    images = select(func.count()).where(IS_OPEN)
     analyses = select(func.count()).where(job.c.state.not_in(FINAL_JOB_STATES))
     due = [DeliveryState.DUE.value, DeliveryState.SENDING.value]
     waiting = select(func.count()).where(commitment_request.c.state == CommitmentRequestState.WAITING.value)

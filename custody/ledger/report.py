@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from custody.ledger import commitment_requests, commitments, instances, switches
+from custody.ledger.completion import IS_OPEN
 from custody.ledger.engine import Ledger
 from custody.ledger.purging import kept
 from custody.ledger.states import DeliveryState, JobState
@@ -103,7 +104,7 @@ def _receiving(connection: Connection) -> list[dict[str, Any]]:
             func.max(instance.c.received_at).label("last_received_at"),
         )
         .join_from(instance, series)
-        .where(instance.c.generation.is_(None), instance.c.set_aside.is_(None))
+        .where(IS_OPEN)
         .group_by(series.c.id),
     )
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
 
-from custody.ledger import Ledger, prior_arrivals, switches
+from custody.ledger import prior_arrivals, switches
 from custody.ledger.remaining import remaining
 from custody.ledger.tables import delivery, prior_series
 from tests.helpers.dicom_peers import LEAVES_SOCKETS
-from tests.helpers.prior_bench import WAIT_S, Bench, bench_on, earlier, scan
+from tests.helpers.prior_bench import WAIT_S, Bench, earlier, scan
 
 pytestmark = [LEAVES_SOCKETS, pytest.mark.usefixtures("network")]
-
-
-@pytest.fixture
-def bench(tmp_path: Path, ledger: Ledger) -> Callable[..., Any]:
-    """Return a function that runs a bench."""
-    return lambda **options: bench_on(tmp_path, ledger, **options)
 
 
 def drain(at: Bench, *, end: bool = False) -> None:

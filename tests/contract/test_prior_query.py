@@ -9,10 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pydicom.config
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import _config
 
 from core.patient import Person
 from core.uid import derived_uid
@@ -27,14 +25,6 @@ from tests.helpers.instances import peer, settings_for
 pytestmark = [LEAVES_SOCKETS, pytest.mark.usefixtures("network", "as_in_the_node")]
 
 NOW = datetime(2024, 1, 1, 12, 0, 0)
-
-
-@pytest.fixture
-def as_in_the_node(network: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let values that break their rules be read, as the node does, and be sent, as some PACS do."""
-    monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", pydicom.config.IGNORE)
-    monkeypatch.setattr(pydicom.config.settings, "writing_validation_mode", pydicom.config.IGNORE)
-    monkeypatch.setattr(_config, "LOG_RESPONSE_IDENTIFIERS", _config.LOG_RESPONSE_IDENTIFIERS)
 
 
 def scan(*, like: SeriesLike | None = None, scanned_at: datetime | None = NOW, **person: str) -> CurrentScan:

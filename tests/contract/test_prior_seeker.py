@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy import update
 
 from core.uid import derived_uid
-from custody.ledger import Ledger, destinations, forgetting, prior_arrivals
+from custody.ledger import destinations, forgetting, prior_arrivals
 from custody.ledger.completion import add_source
 from custody.ledger.prior_waits import PRIORS_SOURCE, priors_of
 from custody.ledger.report import status
@@ -30,15 +29,9 @@ from scp import prior_visit
 from tests.helpers.commitment import receiving, until
 from tests.helpers.dicom_peers import LEAVES_SOCKETS
 from tests.helpers.instances import source
-from tests.helpers.prior_bench import WAIT_S, Bench, bench_on, earlier, scan
+from tests.helpers.prior_bench import WAIT_S, Bench, earlier, scan
 
 pytestmark = [LEAVES_SOCKETS, pytest.mark.usefixtures("network")]
-
-
-@pytest.fixture
-def bench(tmp_path: Path, ledger: Ledger) -> Callable[..., Any]:
-    """Return a function that runs a bench."""
-    return lambda **options: bench_on(tmp_path, ledger, **options)
 
 
 @pytest.mark.parametrize("way", ["move", "get"])

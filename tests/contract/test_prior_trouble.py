@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from core.errors import SpoolFull
 from core.uid import derived_uid
-from custody.ledger import Ledger, prior_arrivals, prior_claims, prior_searches
+from custody.ledger import prior_arrivals, prior_claims, prior_searches
 from custody.ledger.tables import association, prior_series
 from custody.shared_storage import SharedStorage
 from tests.helpers.archive import Answer
@@ -23,12 +23,6 @@ from tests.helpers.small_disk import FullLedger, FullSpool
 pytestmark = [LEAVES_SOCKETS, pytest.mark.usefixtures("network")]
 
 DAY_S = 86_400.0
-
-
-@pytest.fixture
-def bench(tmp_path: Path, ledger: Ledger) -> Callable[..., Any]:
-    """Return a function that runs a bench."""
-    return lambda **options: bench_on(tmp_path, ledger, **options)
 
 
 def states(at: Bench) -> tuple[str, list[str]]:

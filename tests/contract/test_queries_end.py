@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pydicom.config
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import _config
 
 from config import DimsePeerSettings, Settings
 from core.errors import PeerRefused, PeerUnreachable, TransferBroken
@@ -31,12 +29,9 @@ MANY = 50
 Ask = Callable[[Settings, DimsePeerSettings], int]
 
 
-@pytest.fixture
-def as_in_the_node(network: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let values that break their rules be read, as the node does, and be sent, as some PACS do."""
-    monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", pydicom.config.IGNORE)
-    monkeypatch.setattr(pydicom.config.settings, "writing_validation_mode", pydicom.config.IGNORE)
-    monkeypatch.setattr(_config, "LOG_RESPONSE_IDENTIFIERS", _config.LOG_RESPONSE_IDENTIFIERS)
+@pytest.fixture(autouse=True)
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a PACS that goes on after the cancel at once."""
     monkeypatch.setattr(limited, "GRACE_S", 0.3)
 
 
