@@ -179,6 +179,11 @@ class DeliverySettings(Section):
     commitment_wait_s: Seconds = 3600.0
     """A peer that has not reported on a request for commitment after so long is asked again."""
 
+    @property
+    def longest_answer_s(self) -> float:
+        """How long the answer to an object, a query or a request may take."""
+        return max(self.timeout_s, self.answer_timeout_s)
+
 
 class Settings(Section):
     """The whole configuration."""

@@ -10,7 +10,6 @@ from config import DimsePeerSettings, Settings
 from core.errors import PeerUnreachable
 from scp.answer_values import whole_text_of
 from scp.limited import FIND_CONTEXTS, TimeLimit, find_all, limited_association
-from scp.requestor import longest_answer_s
 
 _WHAT = "C-FIND for the images of a series"
 #: For all series of a request. A claim on one lasts longer, and so does what a service may be without a turn.
@@ -53,7 +52,7 @@ def listed(
             query.QueryRetrieveLevel = "IMAGE"
             query.StudyInstanceUID, query.SeriesInstanceUID = study_uid, series_uid
             query.SOPInstanceUID = query.SOPClassUID = query.InstanceAvailability = ""
-            own_limit = TimeLimit(min(longest_answer_s(settings), limit.left_s))
+            own_limit = TimeLimit(min(settings.delivery.longest_answer_s, limit.left_s))
             answers = find_all(association, peer.name, query, own_limit, at_most=_MOST_IMAGES, what=_WHAT)
             matches = (_match(answer, study_uid, series_uid) for answer in answers)
             yield (study_uid, series_uid), dict(match for match in matches if match is not None)

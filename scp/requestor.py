@@ -24,11 +24,6 @@ def send_at_once(event: Any) -> None:
     event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def longest_answer_s(settings: Settings) -> float:
-    """Return how long the answer to an object, a query or a request may take."""
-    return max(settings.delivery.timeout_s, settings.delivery.answer_timeout_s)
-
-
 @contextmanager
 def open_association(
     settings: Settings,
@@ -66,7 +61,7 @@ def open_association(
     entity.maximum_pdu_size = settings.reception.max_pdu_bytes
     entity.connection_timeout = settings.delivery.timeout_s
     entity.acse_timeout = settings.delivery.timeout_s
-    entity.dimse_timeout = longest_answer_s(settings)
+    entity.dimse_timeout = settings.delivery.longest_answer_s
     entity.network_timeout = entity.dimse_timeout
     for abstract, transfer in contexts:
         entity.add_requested_context(abstract, transfer)

@@ -18,6 +18,8 @@ from custody.ledger.engine import new_id
 from custody.ledger.states import FINAL_JOB_STATES, DeliveryState, JobState
 from custody.ledger.tables import commitment, delivery, job, result_object, series
 
+#: Of a job that is like the one before.
+_AS_BEFORE: Mapping[str, Any] = MappingProxyType({})
 _BROKE = (JobState.FAILED.value, JobState.REFUSED.value)
 _NOT_SENDING = tuple(
     one.value
@@ -130,7 +132,7 @@ def analyse_again(
     series_id: str,
     why: str,
     order: Order,
-    changes: Mapping[str, Any] = MappingProxyType({}),
+    changes: Mapping[str, Any] = _AS_BEFORE,
 ) -> int | None:
     """Queue the same images as the next generation, whose result replaces the newest one if there is one.
 
@@ -172,7 +174,7 @@ def _next_generation(
     row: Any,
     why: str,
     order: Order,
-    changes: Mapping[str, Any] = MappingProxyType({}),
+    changes: Mapping[str, Any] = _AS_BEFORE,
 ) -> int:
     """Enter a job for the images of another one; return its generation."""
     generation = int(row.generation) + 1

@@ -20,7 +20,7 @@ from core.errors import DeliveryError, PeerRefused, TransferBroken
 from core.patient import IDENTIFICATION
 from custody.ledger.deliveries import StoredObject
 from scp.limited import FIND_CONTEXTS, FIND_MODEL, TimeLimit, find_all, limited_association
-from scp.requestor import longest_answer_s, open_association
+from scp.requestor import open_association
 from scp.status import SUCCESS, Verdict, said_by, verdict_of
 from scp.transports.protocol import Negotiated
 
@@ -61,7 +61,7 @@ class DimseTransport:
         query.StudyInstanceUID = study_instance_uid
         for keyword in IDENTIFICATION:
             setattr(query, keyword, "")
-        within_s = longest_answer_s(self._settings)
+        within_s = self._settings.delivery.longest_answer_s
         # Connecting and the answer to the association request have limits of their own.
         limit = TimeLimit(2 * self._settings.delivery.timeout_s + within_s)
         with limited_association(self._settings, self._peer, FIND_CONTEXTS, limit) as association:

@@ -58,7 +58,7 @@ class WebClient(DICOMwebClient):
 
     def __init__(self, settings: Settings, peer: DicomwebPeerSettings) -> None:
         self.peer = peer
-        self._answer_s = max(settings.delivery.timeout_s, settings.delivery.answer_timeout_s)
+        self._answer_s = settings.delivery.longest_answer_s
         self._answer: Answer | None = None
         self._retry_after: str | None = None
         session = requests.Session()

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom.dataset import Dataset
 
 from custody.ledger import prior_arrivals, switches
 from custody.ledger.remaining import remaining
 from custody.ledger.tables import delivery, prior_series
 from tests.helpers.dicom_peers import LEAVES_SOCKETS
-from tests.helpers.prior_bench import WAIT_S, Bench, earlier, scan
+from tests.helpers.prior_bench import WAIT_S, Bench, scan
 
 pytestmark = [LEAVES_SOCKETS, pytest.mark.usefixtures("network")]
 
@@ -50,20 +48,8 @@ def test_nothing_is_fetched_while_the_node_drains(bench: Any, way: str) -> None:
     """It is listed what there is; the scan waits no longer than configured, then nothing is left to do."""
     asked: list[str] = []
     with bench(priors_by=way) as at:
-        move = at.pacs.move
-
-        def moved(event: Any) -> Iterator[Any]:
-            asked.append("move")
-            return move(event)
-
-        def got() -> list[Dataset]:
-            asked.append("get")
-            return at.held[0]
-
-        at.pacs.move, at.pacs.get = moved, got
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.before_answering(asked.append)
+        at.begin()
         drain(at)
         assert at.seek() == 1  # listed
         assert (asked, states(at), at.search().state, at.search().notes) == ([], ["wanted"], "due", [])
@@ -95,23 +81,12 @@ def test_what_is_not_in_the_pacs_is_not_waited_for_while_the_node_drains(bench: 
 def test_a_node_that_begins_to_drain_in_the_middle_asks_again_afterwards(bench: Any, way: str) -> None:
     """The PACS has been asked already and its images are refused: no remark tells the reader of a fault."""
     with bench(priors_by=way) as at:
-        move = at.pacs.move
-
-        def moved(event: Any) -> Iterator[Any]:
-            drain(at)
-            return move(event)
-
-        def got() -> list[Dataset]:
-            drain(at)
-            return at.held[0]
-
-        at.pacs.move, at.pacs.get = moved, got
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        as_before = at.pacs.move, at.pacs.get
+        at.before_answering(lambda _way: drain(at))
+        at.begin()
         at.seek()
         assert (states(at), at.search().state, at.search().notes) == (["asked"], "due", [])
-        at.pacs.move, at.pacs.get = move, lambda: at.held[0]
+        at.pacs.move, at.pacs.get = as_before
         at.clock.advance(WAIT_S + 1)
         at.finish(at.claim())
         goes_on(at)
@@ -122,9 +97,7 @@ def test_a_disk_under_its_floor_is_not_filled_further(bench: Any, tmp_path: Path
     """Every image would be refused, by whichever way it comes: the PACS is asked when there is room."""
     with bench(priors_by=way) as at:
         at.spool._floor_bytes = 2**62
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.seek()
         assert (states(at), at.search().state, at.search().notes) == (["wanted"], "due", [])
         at.spool._floor_bytes = 0

@@ -38,9 +38,7 @@ pytestmark = [LEAVES_SOCKETS, pytest.mark.usefixtures("network")]
 def test_an_earlier_scan_is_fetched_and_analysed_first(bench: Any, way: str) -> None:
     """The current scan waits; of the earlier one peers get the segmentation that the report refers to."""
     with bench(priors_by=way) as at:
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         assert at.claim() is None
         assert at.seek() == 3  # listed, fetched, nothing more wanted
         at.seal()
@@ -67,9 +65,7 @@ def test_an_earlier_scan_is_fetched_and_analysed_first(bench: Any, way: str) -> 
 def test_a_scan_waits_no_longer_than_configured_and_is_analysed_again(bench: Any) -> None:
     """The PACS is slow: the result goes out without; what comes later makes a second one, once."""
     with bench() as at:
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.clock.advance(WAIT_S - 1)
         assert at.claim() is None
         at.clock.advance(1.1)
@@ -95,9 +91,7 @@ def test_a_scan_waits_no_longer_than_configured_and_is_analysed_again(bench: Any
 def test_what_cannot_be_compared_leads_to_no_second_result(bench: Any, person: str | None) -> None:
     """It came late, and is another person's or has no lungs: the same result would go out once more."""
     with bench() as at:
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.clock.advance(WAIT_S + 1)
         current = at.claim()
         at.seek()
@@ -115,9 +109,7 @@ def test_an_earlier_scan_that_lies_here_unanalysed_is_compared_with_and_not_repo
         at.send(earlier(), calling="CT1")
         at.seal()
         assert [one.state for _row, one in at.jobs()] == ["not_selected"]
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.seek()
         assert [row.state for row in at.rows(prior_series)] == ["known"]
         prior = at.claim()
@@ -144,9 +136,7 @@ def test_an_earlier_scan_that_was_deleted_here_is_fetched_and_not_reported(bench
         at.shelve()
         with at.ledger.write() as connection:
             connection.execute(update(manifest).values(purged_at=at.clock.now, purged_because="its days"))
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.seek()
         assert [row.state for row in at.rows(prior_series)] == ["came"]
         at.seal()
@@ -159,9 +149,7 @@ def test_an_earlier_scan_that_was_deleted_here_is_fetched_and_not_reported(bench
 def test_an_earlier_scan_that_arrives_beside_the_current_one_is_compared_with(bench: Any) -> None:
     """Both are pushed at once: the old one is fetched as well, analysed once, and reported to nobody."""
     with bench(max_age_days=30) as at:
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.send(earlier(), calling="CT1")
         at.seek()
         at.seal()
@@ -180,9 +168,7 @@ def test_who_sends_an_earlier_scan_later_is_told_and_who_wanted_no_report_is_not
     with bench(max_age_days=30) as at:
         at.send(earlier(), calling="CT1")
         at.seal()
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.seek()
         prior = at.claim()
         at.finish(prior)
@@ -197,9 +183,7 @@ def test_who_sends_an_earlier_scan_later_is_told_and_who_wanted_no_report_is_not
 def test_a_slow_retrieval_holds_up_no_other_scan(bench: Any) -> None:
     """While the PACS takes its time over one patient's scan, that of another one is analysed and compared."""
     with bench() as at:
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.seek()
         at.seal()
         prior = at.claim()
@@ -246,9 +230,7 @@ def test_a_pause_between_two_images_is_not_the_end_of_a_series(
                     sealed_in_between.append(at.complete())
                 yield image
 
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.pacs.get = slowly
         at.seek()
         at.seal()
@@ -266,9 +248,7 @@ def test_what_is_here_already_is_not_fetched_again(bench: Any) -> None:
         at.clock.advance(WAIT_S + 1)
         at.finish(at.claim())
         at.seek()
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.seek()
         assert [row.state for row in at.rows(prior_series)] == ["known"]
         assert at.claim().key.study_instance_uid == derived_uid("now")
@@ -289,9 +269,7 @@ def test_notes_say_why_nothing_is_compared(bench: Any) -> None:
 def test_an_earlier_scan_that_cannot_be_analysed_is_told_of(bench: Any) -> None:
     """It has a gap: its refusal goes nowhere, and the note says why there is no comparison."""
     with bench() as at:
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.seek()
         at.seal()
         at.finish(at.claim(), JobState.REFUSED)
@@ -388,9 +366,7 @@ def test_an_earlier_scan_takes_no_report_from_a_series_that_is_sent(bench: Any) 
 def test_a_site_may_want_results_of_earlier_scans(bench: Any) -> None:
     """With report_priors the source's peers get them; it looks for no earlier ones of its own."""
     with bench(report_priors=True) as at:
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.seek()
         at.seal()
         prior = at.claim()
@@ -416,9 +392,7 @@ def test_a_pacs_that_is_away_is_asked_again_while_the_scan_waits(bench: Any) -> 
 def test_forgetting_a_patient_forgets_the_searches(bench: Any) -> None:
     """Nothing of the patient's searches stays, and nothing refers to what is gone."""
     with bench() as at:
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.seek()
         with at.ledger.write() as connection:
             for row in at.rows(series):

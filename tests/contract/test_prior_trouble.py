@@ -53,9 +53,7 @@ def test_a_disk_that_fills_in_the_middle_costs_a_pause(bench: Any, tmp_path: Pat
                 disk.full = number >= 2
                 yield image
 
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.pacs.get = get
         at.seek()
         assert states(at) == ("due", ["asked"])
@@ -81,9 +79,7 @@ def test_what_passes_after_hours_leads_to_a_second_result(bench: Any, tmp_path: 
     with bench(priors_by="get") as at:
         at.spool = disk = FullSpool(tmp_path)
         disk.full = True
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.seek()
         at.clock.advance(WAIT_S + 1)
         current = at.claim()
@@ -111,9 +107,7 @@ def test_what_does_not_pass_within_a_day_ends_with_the_reason(bench: Any, tmp_pa
     with bench(priors_by="get") as at:
         at.spool = disk = FullSpool(tmp_path)
         disk.full = True
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.seek()
         at.clock.advance(DAY_S - 60)
         at.seek()
@@ -126,9 +120,7 @@ def test_what_does_not_pass_within_a_day_ends_with_the_reason(bench: Any, tmp_pa
 def test_a_node_that_was_down_for_days_asks_for_nothing(bench: Any) -> None:
     """The search that it finds is of no use to anybody."""
     with bench() as at:
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         at.clock.advance(2 * DAY_S)
         at.seek()
         assert (states(at), at.pacs.queries) == (("failed", []), [])
@@ -140,9 +132,7 @@ def test_storage_that_is_away_puts_the_question_off(tmp_path: Path) -> None:
     (tmp_path / "mount" / "shared").mkdir(parents=True)
     with fresh_ledger(tmp_path) as ledger, bench_on(tmp_path, ledger) as at:
         at.storage = SharedStorage.open(str(tmp_path / "mount" / "shared"))
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         for folder in ("received", "mount"):
             (tmp_path / folder).rename(tmp_path / f"{folder} elsewhere")
         at.seek()
@@ -158,9 +148,7 @@ def test_a_ledger_that_takes_nothing_is_tried_until_it_does(tmp_path: Path) -> N
     ledger = FullLedger(tmp_path / "ledger.sqlite")
     ledger.migrate()
     with bench_on(tmp_path, ledger) as at:
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         find = at.pacs.find
 
         def fill(query: Dataset, cancelled: Callable[[], bool]) -> Iterator[Answer]:
@@ -199,9 +187,7 @@ def test_a_scan_that_kills_the_process_is_left_out_after_three_attempts(bench: A
 def test_a_list_that_kills_the_process_is_not_asked_for_for_ever(bench: Any) -> None:
     """After three attempts the scan is analysed without."""
     with bench() as at:
-        at.hold(earlier())
-        at.send(scan("now"))
-        at.seal()
+        at.begin()
         break_off(at, times=3)
         at.seek()
         assert (states(at), at.pacs.queries) == (("failed", []), [])

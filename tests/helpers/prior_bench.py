@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -80,6 +80,26 @@ class Bench:
             uids = {"StudyInstanceUID": one.StudyInstanceUID, "SeriesInstanceUID": one.SeriesInstanceUID}
             rows.append(listed_series("", "axial", **uids))
         self.pacs.find = listing(studies, rows)
+
+    def begin(self) -> None:
+        """Let the PACS hold an earlier scan, and receive and seal the current one."""
+        self.hold(earlier())
+        self.send(scan("now"))
+        self.seal()
+
+    def before_answering(self, action: Callable[[str], object]) -> None:
+        """Let something happen, given the way, whenever the PACS is to send; then it sends as it would."""
+        move, get = self.pacs.move, self.pacs.get
+
+        def moved(event: Any) -> Iterator[Any]:
+            action("move")
+            return move(event)
+
+        def got() -> Any:
+            action("get")
+            return get()
+
+        self.pacs.move, self.pacs.get = moved, got
 
     def send(self, images: list[Dataset], calling: str = "CT1", **command: Any) -> set[int]:
         """Send as a scanner, or as whoever; return the statuses."""
